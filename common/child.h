@@ -1,0 +1,41 @@
+/* child.h - how a session or worker process begins and ends: the other side of master/spawn.c
+ *
+ * A child is started as "milterd-ROLE SLOT" with descriptor 3 the control channel to the master and descriptor 4 a
+ * sealed memfd with the effective configuration; standard error is the log. Everything else comes over the control
+ * channel. End of file there means that the master is dead: the child drains and leaves.
+ */
+#ifndef MILTERD_CHILD_H
+#define MILTERD_CHILD_H
+
+#include <stdint.h>
+
+#include "common/conf.h"
+
+#define CHILD_FD_CONTROL 3
+#define CHILD_FD_CONFIG	 4
+#define CHILD_FD_FIRST_FREE 5	/* everything from here on is closed before exec */
+
+struct child_ops {
+	/* A descriptor of the callee's from now on. listener: number in the configuration. */
+	void (*on_listener)(unsigned listener, int fd);
+	/* The channel to the peer process in this slot (workers for a session, sessions for a worker); it replaces an
+	 * earlier one, whose process is dead. */
+	void (*on_peer)(unsigned slot, int fd);
+	void (*on_start)(void);
+	/* Finish what runs, then child_leave(). Called once. */
+	void (*on_drain)(void);
+};
+
+/* Read the command line and descriptors, set up log, loop and resolver, forbid new privileges and die with the master.
+ * Returns the configuration, which lives until the process ends; ends the process with a log line when it was not
+ * started by milterd. */
+const struct conf *child_begin(const char *role, int argc, char **argv, const struct child_ops *);
+unsigned child_slot(void);
+/* Report READY and run the loop until child_leave(). Returns the exit status for main. */
+int child_run(void);
+/* The first job is done: a later death is not a failed start. Cheap when repeated. */
+void child_worked(void);
+/* Report DRAINED and stop the loop. */
+void child_leave(void);
+
+#endif

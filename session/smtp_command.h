@@ -1,0 +1,52 @@
+/* smtp_command.h - SMTP command lines of a client, RFC 5321 4.1: lines, verbs, arguments */
+#ifndef MILTERD_SMTP_COMMAND_H
+#define MILTERD_SMTP_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/buf.h"
+#include "common/mem.h"
+
+#define SMTP_LINE_MAX	4096u	/* bytes of a command line with its CRLF; RFC 5321 wants 512 and room for extensions */
+#define SMTP_PARAMS_MAX	16u	/* ESMTP parameters of one MAIL or RCPT */
+
+enum smtp_line {
+	SMTP_LINE_MORE,		/* no whole line yet */
+	SMTP_LINE_OK,
+	SMTP_LINE_LONG,		/* above SMTP_LINE_MAX: being skipped up to its end; reported once, when the end is there */
+	SMTP_LINE_BARE,		/* a bare CR or LF or a NUL in it: the whole line is refused */
+};
+
+struct smtp_line_reader {
+	bool skipping;		/* inside a line that is too long */
+};
+
+/* The next line of the buffer, which may hold several (PIPELINING). With OK, LONG and BARE the caller consumes *size
+ * bytes; *line is without CRLF and valid until then. */
+enum smtp_line smtp_line_next(struct smtp_line_reader *, struct buf *, const char **line, size_t *len, size_t *size);
+
+enum smtp_verb {
+	SMTP_HELO, SMTP_EHLO, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_RSET, SMTP_NOOP, SMTP_QUIT, SMTP_VRFY, SMTP_HELP,
+	SMTP_OTHER,		/* something else, maybe an extension we do not offer */
+	SMTP_FOREIGN,		/* the first line of another protocol (HTTP, TLS, SSH): answer 221 and close */
+	SMTP_VERBS
+};
+
+struct smtp_command {
+	enum smtp_verb verb;
+	const char *text;	/* the line with unprintable bytes as '?', for logs and SMFIC_UNKNOWN; in the arena */
+	const char *domain;	/* HELO, EHLO: as given */
+	const char *address;	/* MAIL, RCPT: without brackets and source route */
+	const char **param;	/* MAIL, RCPT */
+	size_t param_count;
+	/* When the command is malformed: the reply to send, otherwise code is 0. */
+	int code;
+	const char *enhanced, *why;
+};
+
+/* Never fails: what is wrong is in command->code. Strings live in the arena. Unknown ESMTP parameters are refused
+ * (555 5.5.4); known are SIZE and BODY of MAIL. */
+void smtp_command_parse(struct arena *, const char *line, size_t len, struct smtp_command *);
+
+#endif
