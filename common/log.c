@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/fd.h"
 
 #define LINE_MAX_BYTES 4000	/* below PIPE_BUF, so that lines of several processes do not mix */
 #define FACILITY_MAIL  (2 << 3)
@@ -58,8 +57,10 @@ static int open_syslog(void)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		fd_close(&fd);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		close(fd);
+		fd = -1;
+	}
 	return fd;
 }
 
@@ -95,7 +96,7 @@ void log_init(const char *role, enum log_sink sink, enum log_level level)
 void log_fini(void)
 {
 	if (state.fd != STDERR_FILENO)
-		fd_close(&state.fd);
+		close(state.fd);
 	state.fd = STDERR_FILENO;
 }
 
