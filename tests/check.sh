@@ -12,7 +12,7 @@ fi
 chmod 755 "$work"
 # shellcheck source=tests/packages.sh
 . "$top/tests/packages.sh"
-export APT_LOG=$work/apt.log
+export APT_LOG="$work/apt.log"
 passed=0 failed=0 skipped=0
 
 # Run a step with its output in a file; a failure counts and shows the end of that file.
