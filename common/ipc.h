@@ -79,7 +79,7 @@ const char *ipc_event_name(enum ipc_event_kind);
 
 enum { IPC_EVENT_WANTED = 1, IPC_EVENT_REPLAYED = 2 };
 
-#define IPC_ARGS_MAX   MILTER_ARGS_MAX + 1
+#define IPC_ARGS_MAX   (MILTER_ARGS_MAX + 1)
 #define IPC_MACROS_MAX 64u
 
 struct ipc_content {
@@ -126,9 +126,11 @@ struct ipc_eom_begun {
 	uint32_t milter;
 };
 
-/* Writers append the data of one record (chan_begin()); readers copy what must live into the arena. Readers leave the
- * reader's error set on anything malformed: a count, kind, flag or verdict out of range, a string without its NUL,
- * a reply that is not in the form of smtp_reply.h. The caller asks wire_finished() at the end. */
+/* Writers append the data of one record (chan_begin()) and assert what readers check; readers copy what must live into
+ * the arena. Readers leave the reader's error set on anything malformed: a count, kind, flag, number or verdict out of
+ * range, a replayed event that is wanted, a string without its NUL, a CONNECT whose family or port is none, a reply that
+ * is not in the form of smtp_reply.h or not 5xx with REJECT, 4xx with TEMPFAIL and SHUTDOWN, NULL with all others.
+ * Numbers of listeners, milters and buffers are for the caller to check. It asks wire_finished() at the end. */
 void ipc_slot_put(struct buf *, const struct ipc_slot *);
 void ipc_slot_take(struct wire *, struct ipc_slot *);
 void ipc_buffer_put(struct buf *, const struct ipc_buffer *);
