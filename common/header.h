@@ -13,6 +13,10 @@
 
 #include "common/mem.h"
 
+/* Bytes of one field. A packet of the milter protocol holds 65535, and what cannot be shown must not be delivered;
+ * Postfix has the same limit. */
+#define HEADER_FIELD_MAX 60000u
+
 struct header_field {
 	uint32_t offset;	/* of the field in the message */
 	uint32_t length;	/* with its last CRLF */
@@ -28,12 +32,23 @@ struct header_block {
 	bool separator;
 };
 
-/* 0, or -1 with *why in words (static) when there are more than field_limit fields or the block is longer than
- * length_limit bytes. Linear in the length of the block. */
+/* 0, or -1 with *why in words (static) when there are more than field_limit fields, the block is longer than
+ * length_limit bytes, or a field cannot be shown to a milter: longer than HEADER_FIELD_MAX, with a NUL, without its
+ * CRLF. Linear in the length of the block. */
 int header_parse(struct arena *, const uint8_t *message, size_t len, size_t field_limit, size_t length_limit,
 	struct header_block *, const char **why);
 
 /* How many fields have this name; without regard to case. */
 size_t header_count(const struct header_block *, const uint8_t *message, const char *name);
+
+/* The text is one or more whole fields and nothing else: every line ends in CRLF and is a field's first line or a
+ * fold, there is no other CR or LF, and no NUL. */
+bool header_is_fields(const uint8_t *text, size_t len);
+
+/* The byte may be part of a field's name: ftext of RFC 5322 3.6.8. */
+static inline bool header_is_name_byte(uint8_t c)
+{
+	return c > 32 && c < 127 && c != ':';
+}
 
 #endif
