@@ -44,7 +44,8 @@ int envelope_op_make(struct arena *, enum envelope_change, const char *path, con
 	const char **why);
 
 void envelope_op_put(struct buf *, const struct envelope_op *);
-/* Sets the reader's error when it is malformed or has CR, LF or NUL anywhere. Strings are copied to the arena. */
+/* Sets the reader's error unless it is what envelope_op_make() can make: every byte is checked by the same parsers.
+ * Strings are copied to the arena. */
 void envelope_op_take(struct wire *, struct arena *, struct envelope_op *);
 
 #endif
