@@ -15,8 +15,11 @@
 #include "common/log.h"
 #include "common/milter.h"
 
-#define CONF_LINE_MAX  8192u	/* bytes of one line */
-#define CONF_TEXT_MAX  (8u * 1024 * 1024)
+#define CONF_LINE_MAX  8192u			/* bytes of one line */
+#define CONF_VALUE_MAX (CONF_LINE_MAX - 64)	/* of a value, so that conf_print() makes no longer lines than this */
+#define CONF_NAME_MAX  100u			/* of the name of a listener or milter */
+#define CONF_SECTIONS_MAX 1000u
+#define CONF_TEXT_MAX  (8u * 1024 * 1024)	/* of a text; conf_load() takes half, conf_print() adds defaults */
 
 enum conf_protocol { CONF_PROTOCOL_SMTP };
 enum conf_pipeline { CONF_PIPELINE_NO, CONF_PIPELINE_CONTENT };
@@ -43,14 +46,18 @@ struct conf_next_hops {
 };
 
 /* The C type of each option type. */
-#define CONF_TYPE_text		 char *
+#define CONF_TYPE_account	 char *
+#define CONF_TYPE_domain	 char *
+#define CONF_TYPE_host		 char *
 #define CONF_TYPE_flag		 bool
 #define CONF_TYPE_time		 int64_t
 #define CONF_TYPE_size		 int64_t
 #define CONF_TYPE_count		 int64_t
 #define CONF_TYPE_number_or_auto int64_t
 #define CONF_TYPE_mode		 int64_t
-#define CONF_TYPE_words		 struct conf_words
+#define CONF_TYPE_names		 struct conf_words
+#define CONF_TYPE_paths		 struct conf_words
+#define CONF_TYPE_macros	 struct conf_words
 #define CONF_TYPE_endpoints	 struct conf_endpoints
 #define CONF_TYPE_next_hops	 struct conf_next_hops
 #define CONF_TYPE_log_sink	 enum log_sink
