@@ -8,6 +8,7 @@
 #include "common/smtp_path.h"
 
 #define ARGS_MAX	  16u	/* parameters a milter may send with one address */
+#define ARGS_LENGTH_MAX	  4096u	/* and bytes of them */
 #define OP_PARAMS_MAX	  2u	/* of them at most this many kinds are kept */
 #define ENVID_MAX	  100u	/* RFC 3461 4.4 */
 #define ORCPT_MAX	  500u	/* RFC 3461 4.2 */
@@ -143,6 +144,10 @@ int envelope_op_make(struct arena *arena, enum envelope_change change, const cha
 		return -1;
 	if (!args)
 		return 0;
+	if (strlen(args) > ARGS_LENGTH_MAX) {
+		*why = "the parameters are too long";
+		return -1;
+	}
 	sent = smtp_params_parse(arena, args, strlen(args), ARGS_MAX, &count, why);
 	if (!sent)
 		return -1;
