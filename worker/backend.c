@@ -1,0 +1,732 @@
+#include "config.h"
+
+#include "worker/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/fd.h"
+#include "common/loop.h"
+#include "common/mem.h"
+#include "common/milter_names.h"
+#include "worker/outbox.h"
+
+#define OWED_MAX	64u		/* content packets written ahead of their answers; a power of two */
+#define AHEAD_BYTES	(512u * 1024)	/* content queued ahead of the socket */
+#define REPLY_MAX	(64u * 1024)	/* data of one reply */
+#define REPLBODY_MAX	(1024u * 1024)	/* data of one REPLBODY */
+#define READ_SIZE	(4u * 1024)	/* replies are small */
+#define READ_MAX	(64u * 1024)	/* except bodies */
+#define READS_A_TURN	8
+#define SHOWN_BYTES	24		/* of what a stranger says, for the log */
+
+enum phase { NEW, NEGOTIATING, OPEN };
+
+struct owed {
+	uint8_t command;
+	uint32_t sequence;	/* of that packet */
+};
+
+struct backend {
+	struct io io;
+	struct timer timer;
+	struct deferred later;		/* on_lost for what was found out while the owner called */
+	const struct backend_ops *ops;
+	void *ctx;
+	const struct conf_milter *conf;
+	const char *const *macros;
+	struct backend_options options;
+
+	enum phase phase;
+	bool in_message, saw_recipient, has_answered;
+	struct owed owed[OWED_MAX];	/* a ring */
+	unsigned owed_first, owed_count;
+	uint32_t sequence;		/* of the last packet, MACRO not counted */
+
+	struct backend_send send;
+	const struct macros_scope *send_scope;
+	bool sending;			/* backend_send_message() has not been answered */
+	bool write_ahead;
+
+	struct buf in;
+	struct outbox out;
+	uint64_t answered_bytes;	/* in this message */
+	int64_t step_ms, limit;
+	unsigned depth;			/* of calls into the owner */
+	bool unfit;			/* the message has something that no packet can hold */
+	bool spoiled;			/* a message ended with packets on their way: answers would be taken for others */
+	bool lost, freed;
+};
+
+#define AT(command) (1u << ((command) - 'A'))
+#define ANY	    0xffffffffu
+
+enum reply_kind { ILLEGAL, FINAL, PROGRESS, EDIT };
+
+/* Which reply is legal as an answer to which command. */
+static const struct reply_rule {
+	enum reply_kind kind;
+	uint32_t at;
+	uint32_t action;		/* an EDIT that must have been negotiated */
+	uint32_t protocol;
+} replies[256] = {
+	[SMFIR_CONTINUE] = { FINAL, ANY, 0, 0 },
+	[SMFIR_ACCEPT] = { FINAL, ANY, 0, 0 },
+	[SMFIR_REJECT] = { FINAL, ANY, 0, 0 },
+	[SMFIR_TEMPFAIL] = { FINAL, ANY, 0, 0 },
+	[SMFIR_REPLYCODE] = { FINAL, ANY, 0, 0 },
+	[SMFIR_DISCARD] = { FINAL, ANY, 0, 0 },
+	[SMFIR_SHUTDOWN] = { FINAL, ANY, 0, 0 },
+	[SMFIR_SKIP] = { FINAL, ANY & ~AT(SMFIC_BODYEOB), 0, SMFIP_SKIP },
+	[SMFIR_PROGRESS] = { PROGRESS, ANY, 0, 0 },
+	[SMFIR_ADDHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDHDRS, 0 },
+	[SMFIR_INSHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDHDRS, 0 },
+	[SMFIR_CHGHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGHDRS, 0 },
+	[SMFIR_REPLBODY] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGBODY, 0 },
+	[SMFIR_CHGFROM] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGFROM, 0 },
+	[SMFIR_ADDRCPT] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDRCPT, 0 },
+	[SMFIR_ADDRCPT_PAR] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDRCPT_PAR, 0 },
+	[SMFIR_DELRCPT] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_DELRCPT, 0 },
+	[SMFIR_QUARANTINE] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_QUARANTINE, 0 },
+};
+
+/* How an event is told. */
+static const struct step {
+	uint8_t command;
+	uint32_t no, nr;		/* SMFIP_*: not sent, not answered */
+	enum milter_stage stage;
+	bool macros, macros_anyway;	/* it has some; they are sent even when the command is not */
+} steps[IPC_EVENT_KINDS] = {
+	[IPC_CONNECT] = { SMFIC_CONNECT, SMFIP_NOCONNECT, SMFIP_NR_CONN, MILTER_STAGE_CONNECT, true, true },
+	[IPC_HELO] = { SMFIC_HELO, SMFIP_NOHELO, SMFIP_NR_HELO, MILTER_STAGE_HELO, true, true },
+	[IPC_MAIL] = { SMFIC_MAIL, SMFIP_NOMAIL, SMFIP_NR_MAIL, MILTER_STAGE_MAIL, true, true },
+	[IPC_RCPT] = { SMFIC_RCPT, SMFIP_NORCPT, SMFIP_NR_RCPT, MILTER_STAGE_RCPT, true, true },
+	[IPC_DATA] = { SMFIC_DATA, SMFIP_NODATA, SMFIP_NR_DATA, MILTER_STAGE_DATA, true, false },
+	[IPC_UNKNOWN] = { SMFIC_UNKNOWN, SMFIP_NOUNKNOWN, SMFIP_NR_UNKN, MILTER_STAGE_COUNT, false, false },
+};
+
+static void on_io(struct io *, int events);
+static void on_timer(struct timer *);
+static void on_later(struct deferred *);
+
+struct backend *backend_new(int fd, const struct conf_milter *conf, const char *const macros[MILTER_STAGE_COUNT],
+	const struct backend_ops *ops, void *ctx)
+{
+	struct backend *b = mem_alloc(sizeof(*b));
+
+	b->conf = conf;
+	b->macros = macros;
+	b->ops = ops;
+	b->ctx = ctx;
+	b->write_ahead = conf->pipeline == CONF_PIPELINE_CONTENT;
+	timer_init(&b->timer, on_timer, b);
+	deferred_init(&b->later, on_later, b);
+	io_init(&b->io, fd, on_io, b);
+	io_want(&b->io, IO_READ);
+	return b;
+}
+
+/* No descriptor, no timer: nothing is called any more. */
+static void shut(struct backend *b)
+{
+	int fd = b->io.fd;
+
+	if (b->io.handle) {
+		io_fini(&b->io);
+		fd_close(&fd);
+	}
+	timer_fini(&b->timer);
+	deferred_cancel(&b->later);
+	outbox_clear(&b->out);
+	b->sending = false;
+}
+
+void backend_free(struct backend *b)
+{
+	if (!b || b->freed)
+		return;
+	shut(b);
+	if (b->depth) {
+		b->freed = true;
+		return;
+	}
+	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
+		free(b->options.macros[i]);
+	buf_fini(&b->in);
+	outbox_fini(&b->out);
+	free(b);
+}
+
+static void leave(struct backend *b)
+{
+	if (--b->depth == 0 && b->freed) {
+		b->freed = false;
+		backend_free(b);
+	}
+}
+
+static bool is_over(const struct backend *b)
+{
+	return b->lost || b->freed;
+}
+
+static void __attribute__((format(printf, 3, 4))) lose(struct backend *b, enum backend_loss loss, const char *format, ...)
+{
+	char why[256];
+	va_list args;
+
+	if (is_over(b))
+		return;
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	b->lost = true;
+	shut(b);
+	b->depth++;
+	b->ops->on_lost(b->ctx, loss, why);
+	leave(b);
+}
+
+/* ---- waiting and writing ---- */
+
+static const char *command_name(uint8_t command)
+{
+	const char *name = milter_command_name(command);
+
+	return name ? name : "a command";
+}
+
+static bool is_content(uint8_t command)
+{
+	return command == SMFIC_HEADER || command == SMFIC_EOH || command == SMFIC_BODY || command == SMFIC_BODYEOB;
+}
+
+/* Begin to wait, or begin a new step of waiting; or there is nothing to wait for. */
+static void arm(struct backend *b)
+{
+	if (!b->owed_count && !b->sending && b->phase == OPEN) {
+		timer_clear(&b->timer);
+		return;
+	}
+	int64_t ms = b->step_ms, left = b->limit - loop_now_ms();
+
+	if (b->limit && left < ms)
+		ms = left;
+	timer_set(&b->timer, ms);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct backend *b = t->ctx;
+
+	b->depth++;
+	if (b->limit && loop_now_ms() >= b->limit)
+		lose(b, BACKEND_TIMED_OUT, "no verdict within timeout.message (%lld ms)",
+		     (long long)b->conf->timeout_message);
+	else if (b->phase != OPEN)
+		lose(b, BACKEND_TIMED_OUT, "no answer to the negotiation within %lld ms", (long long)b->step_ms);
+	else if (b->owed_count)
+		lose(b, BACKEND_TIMED_OUT, "no answer to %s within %lld ms",
+		     command_name(b->owed[b->owed_first].command), (long long)b->step_ms);
+	else
+		lose(b, BACKEND_TIMED_OUT, "it took no content for %lld ms", (long long)b->step_ms);
+	leave(b);
+}
+
+static void on_later(struct deferred *d)
+{
+	struct backend *b = d->ctx;
+
+	b->depth++;
+	if (b->unfit)
+		lose(b, BACKEND_BROKEN, "a header field is too long for a milter packet");
+	else	/* What it said before it closed is still to be read: that may be a verdict. */
+		on_io(&b->io, IO_READ);
+	lose(b, BACKEND_CLOSED, "it closed the connection");
+	leave(b);
+}
+
+static void flush(struct backend *b)
+{
+	size_t written;
+
+	if (is_over(b) || !b->io.handle)
+		return;
+	int result = outbox_flush(&b->out, b->io.fd, &written);
+
+	if (result < 0) {
+		outbox_clear(&b->out);
+		deferred_run(&b->later);
+	}
+	/* With no answers to wait for, content that moves is what keeps a step alive. */
+	if (b->sending && !b->owed_count && written >= MILTER_CHUNK_SIZE / 2)
+		arm(b);
+	io_want(&b->io, result == 0 ? IO_READ | IO_WRITE : IO_READ);
+}
+
+static void note_sent(struct backend *b, uint8_t command, bool answered)
+{
+	b->sequence++;
+	if (!answered)
+		return;
+	assert(b->owed_count < OWED_MAX);
+	b->owed[(b->owed_first + b->owed_count++) % OWED_MAX] = (struct owed){ command, b->sequence };
+}
+
+static void put_macros(struct backend *b, enum milter_stage stage, uint8_t command, const struct macros_scope *scope)
+{
+	const char *asked = b->options.macros[stage];
+
+	macros_put(&b->out.bytes, command, asked ? asked : b->macros[stage], scope);
+}
+
+/* ---- negotiation ---- */
+
+void backend_negotiate(struct backend *b, int64_t timeout_ms)
+{
+	const struct milter_optneg offer = {
+		.version = MILTER_VERSION_MAX,
+		.actions = BACKEND_ACTIONS,
+		.protocol = BACKEND_PROTOCOL,
+	};
+
+	assert(b->phase == NEW);
+	b->phase = NEGOTIATING;
+	b->step_ms = timeout_ms;
+	milter_put_optneg(&b->out.bytes, &offer);
+	arm(b);
+	flush(b);
+}
+
+static uint32_t protocol_of_version(uint32_t version)
+{
+	return version == 2 ? 0x7fu : version == 3 ? 0x17fu : version < 6 ? 0x37fu : SMFIP_ALL;
+}
+
+/* Steps that a version does not know are not to be sent. */
+static uint32_t missing_in_version(uint32_t version)
+{
+	return (version < 3 ? SMFIP_NOUNKNOWN : 0) | (version < 4 ? SMFIP_NODATA : 0);
+}
+
+static void take_optneg(struct backend *b, const struct milter_optneg *answer)
+{
+	struct backend_options *o = &b->options;
+
+	if (answer->version < MILTER_VERSION_MIN || answer->version > MILTER_VERSION_MAX) {
+		lose(b, BACKEND_BROKEN, "it negotiates protocol version %u, 2 to 6 are known", answer->version);
+		return;
+	}
+	uint32_t actions = BACKEND_ACTIONS & (answer->version < 6 ? 0x3fu : SMFIF_ALL);
+	uint32_t protocol = BACKEND_PROTOCOL & protocol_of_version(answer->version);
+
+	o->version = answer->version;
+	o->actions = answer->actions & actions;
+	o->protocol = (answer->protocol & protocol) | missing_in_version(answer->version);
+	o->foreign_actions = answer->actions & ~actions;
+	o->foreign_protocol = answer->protocol & ~protocol;
+	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
+		if (answer->macros[i])
+			o->macros[i] = mem_strdup(answer->macros[i]);
+	b->phase = OPEN;
+	arm(b);
+	b->ops->on_negotiated(b->ctx);
+}
+
+/* ---- content ---- */
+
+static bool is_answered(const struct backend *b, uint8_t command)
+{
+	uint32_t nr = command == SMFIC_HEADER ? SMFIP_NR_HDR : command == SMFIC_EOH ? SMFIP_NR_EOH :
+		      command == SMFIC_BODY ? SMFIP_NR_BODY : 0;
+
+	return !(b->options.protocol & nr);
+}
+
+static bool is_owed(const struct backend *b, uint8_t command)
+{
+	for (unsigned i = 0; i < b->owed_count; i++)
+		if (b->owed[(b->owed_first + i) % OWED_MAX].command == command)
+			return true;
+	return false;
+}
+
+/* The end of the message waits for every answer, so that a stray CONTINUE never passes for its verdict. */
+static bool may_send(const struct backend *b, uint8_t command)
+{
+	if (command == SMFIC_BODYEOB)
+		return !b->owed_count;
+	if (b->owed_count == OWED_MAX || outbox_pending(&b->out) >= AHEAD_BYTES || !outbox_has_room(&b->out))
+		return false;
+	if (!b->write_ahead)
+		return !b->owed_count;
+	/* A chunk sent after the one it answers with SKIP would be answered or not, depending on the milter. */
+	return command != SMFIC_BODY || !(b->options.protocol & SMFIP_SKIP) || !is_owed(b, SMFIC_BODY);
+}
+
+static void put_content(struct backend *b, uint8_t command)
+{
+	if (command == SMFIC_BODYEOB)
+		b->ops->on_eom(b->ctx);
+	if (command == SMFIC_EOH)
+		put_macros(b, MILTER_STAGE_EOH, command, b->send_scope);
+	else if (command == SMFIC_BODYEOB)
+		put_macros(b, MILTER_STAGE_EOM, command, b->send_scope);
+	if (backend_send_next(&b->send, &b->out) < 0) {
+		b->unfit = true;
+		deferred_run(&b->later);
+		return;
+	}
+	note_sent(b, command, is_answered(b, command));
+}
+
+static void fill(struct backend *b)
+{
+	uint8_t command;
+	unsigned before = b->owed_count;
+
+	if (is_over(b) || !b->sending)
+		return;
+	while (!b->unfit && (command = backend_send_peek(&b->send)) != 0 && may_send(b, command))
+		put_content(b, command);
+	if (!before && b->owed_count)
+		arm(b);
+	flush(b);
+}
+
+void backend_send_message(struct backend *b, const struct backend_content *content, const struct macros_scope *scope)
+{
+	assert(b->phase == OPEN && b->in_message && backend_saw_recipient(b) && backend_reusable(b) && !b->sending);
+	backend_send_begin(&b->send, content, b->options.protocol);
+	b->send_scope = scope;
+	b->sending = true;
+	b->step_ms = b->conf->timeout_data;
+	arm(b);
+	fill(b);
+}
+
+/* ---- events ---- */
+
+static void put_event(struct backend *b, const struct ipc_event *e, uint8_t command)
+{
+	struct buf *out = &b->out.bytes;
+
+	switch (command) {
+	case SMFIC_CONNECT:
+		milter_put_connect(out, e->arg[0], e->arg[1][0], (uint16_t)strtoul(e->arg[2], NULL, 10), e->arg[3]);
+		break;
+	case SMFIC_HELO:
+		milter_put_helo(out, e->arg[0]);
+		break;
+	case SMFIC_MAIL:
+	case SMFIC_RCPT:
+		milter_put_envelope(out, command, e->arg, e->arg_count);
+		break;
+	case SMFIC_UNKNOWN:
+		milter_put_unknown(out, e->arg[0]);
+		break;
+	default:
+		milter_put_bare(out, command);
+	}
+}
+
+static void enter(struct backend *b, const struct ipc_event *e)
+{
+	switch (e->kind) {
+	case IPC_MAIL:
+		assert(!b->in_message);
+		b->in_message = true;
+		b->saw_recipient = false;
+		b->answered_bytes = 0;
+		break;
+	case IPC_RCPT:
+		assert(b->in_message);
+		b->saw_recipient = true;
+		break;
+	case IPC_DATA:
+		assert(b->in_message && backend_saw_recipient(b));
+		break;
+	default:
+		assert(e->kind != IPC_EOM && (!b->in_message || e->kind == IPC_UNKNOWN));
+	}
+}
+
+bool backend_tell(struct backend *b, const struct ipc_event *e, const struct macros_scope *scope)
+{
+	const struct step *s = &steps[e->kind];
+	bool sent = !(b->options.protocol & s->no);
+
+	assert(b->phase == OPEN && backend_reusable(b));
+	enter(b, e);
+	if (s->macros && (sent || s->macros_anyway))
+		put_macros(b, s->stage, s->command, scope);
+	if (!sent)
+		return false;
+	put_event(b, e, s->command);
+	note_sent(b, s->command, !(b->options.protocol & s->nr));
+	if (!b->owed_count)
+		return false;
+	b->step_ms = b->conf->timeout_command;
+	arm(b);
+	flush(b);
+	return true;
+}
+
+void backend_abort(struct backend *b)
+{
+	assert(backend_reusable(b));
+	if (!b->in_message)
+		return;
+	b->in_message = false;
+	milter_put_bare(&b->out.bytes, SMFIC_ABORT);
+	note_sent(b, SMFIC_ABORT, false);
+	flush(b);
+}
+
+void backend_quit(struct backend *b)
+{
+	if (b && !is_over(b) && b->phase == OPEN && backend_reusable(b)) {
+		if (b->in_message)
+			milter_put_bare(&b->out.bytes, SMFIC_ABORT);
+		milter_put_bare(&b->out.bytes, SMFIC_QUIT);
+		flush(b);
+	}
+	backend_free(b);
+}
+
+/* ---- answers ---- */
+
+/* True when the message (not only one recipient) is over for this milter after this answer. */
+static bool ends_message(uint8_t command, uint8_t reply)
+{
+	if (command == SMFIC_BODYEOB)
+		return true;
+	if (reply == SMFIR_CONTINUE || reply == SMFIR_SKIP)
+		return false;
+	if (command == SMFIC_RCPT || command == SMFIC_UNKNOWN)
+		return reply == SMFIR_ACCEPT || reply == SMFIR_DISCARD;
+	return true;
+}
+
+static void take_final(struct backend *b, const struct milter_reply *reply)
+{
+	struct owed asked = b->owed[b->owed_first];
+	const struct backend_answer answer = {
+		.reply = reply->reply,
+		.text = reply->reply == SMFIR_REPLYCODE ? reply->text : NULL,
+	};
+
+	b->owed_first = (b->owed_first + 1) % OWED_MAX;
+	b->owed_count--;
+	arm(b);
+	if (ends_message(asked.command, answer.reply)) {
+		b->in_message = false;
+		b->sending = false;
+		b->spoiled = b->owed_count > 0 || asked.sequence != b->sequence;
+		timer_clear(&b->timer);
+	} else if (is_content(asked.command)) {
+		if (answer.reply == SMFIR_SKIP)
+			backend_send_skip(&b->send, asked.command);
+		return;
+	}
+	b->ops->on_answer(b->ctx, &answer);
+}
+
+static void take_edit(struct backend *b, const struct reply_rule *rule, const struct milter_reply *reply)
+{
+	const char *why = "it is not legal";
+
+	if (rule->action & ~b->options.actions)
+		lose(b, BACKEND_BROKEN, "it sends %s without having negotiated that", milter_reply_name(reply->reply));
+	else if (b->ops->on_edit(b->ctx, reply, &why) < 0)
+		lose(b, BACKEND_BROKEN, "%s: %s", milter_reply_name(reply->reply), why);
+}
+
+static void take_reply(struct backend *b, const struct milter_packet *packet)
+{
+	const struct reply_rule *rule = &replies[packet->command];
+	const char *name = milter_reply_name(packet->command), *why = "";
+	struct milter_reply reply;
+
+	if (!name || rule->kind == ILLEGAL) {
+		lose(b, BACKEND_BROKEN, "it sends a packet of unknown type 0x%02x", packet->command);
+		return;
+	}
+	if (!b->owed_count) {
+		lose(b, BACKEND_BROKEN, "it sends %s although nothing was asked", name);
+		return;
+	}
+	uint8_t command = b->owed[b->owed_first].command;
+
+	if (!(rule->at & AT(command)) || (rule->protocol & ~b->options.protocol))
+		lose(b, BACKEND_BROKEN, "it answers %s to %s", name, command_name(command));
+	else if (milter_reply_decode(packet, &reply, &why) < 0)
+		lose(b, BACKEND_BROKEN, "it sends a malformed %s: %s", name, why);
+	else if (rule->kind == PROGRESS)
+		arm(b);
+	else if (rule->kind == EDIT)
+		take_edit(b, rule, &reply);
+	else
+		take_final(b, &reply);
+}
+
+static void take_stranger(struct backend *b)
+{
+	char shown[SHOWN_BYTES + 1];
+	size_t len = buf_len(&b->in) < SHOWN_BYTES ? buf_len(&b->in) : SHOWN_BYTES;
+
+	for (size_t i = 0; i < len; i++)
+		shown[i] = buf_head(&b->in)[i] ? (char)buf_head(&b->in)[i] : '.';
+	while (len && (shown[len - 1] == '\r' || shown[len - 1] == '\n'))
+		len--;
+	shown[len] = '\0';
+	if (b->phase == OPEN)
+		lose(b, BACKEND_BROKEN, "it sends a packet of an illegal length");
+	else
+		lose(b, BACKEND_BROKEN, "not a milter: it answered \"%s\"", shown);
+}
+
+static void take_negotiation(struct backend *b, const struct milter_packet *packet)
+{
+	struct milter_reply reply;
+	const char *why = "";
+
+	if (b->phase == NEW || packet->command != SMFIC_OPTNEG)
+		take_stranger(b);
+	else if (milter_reply_decode(packet, &reply, &why) < 0)
+		lose(b, BACKEND_BROKEN, "its negotiation is malformed: %s", why);
+	else
+		take_optneg(b, &reply.optneg);
+}
+
+/* The first packet of the input. False when there is no whole one. */
+static bool take_packet(struct backend *b)
+{
+	struct milter_packet packet;
+	bool is_body = buf_len(&b->in) > 4 && buf_head(&b->in)[4] == SMFIR_REPLBODY;
+	int got = milter_packet_next(&b->in, is_body ? REPLBODY_MAX : REPLY_MAX, &packet);
+
+	if (got == 0)
+		return false;
+	if (got < 0) {
+		/* The type, which may allow more, is not there yet. */
+		if (buf_len(&b->in) == 4 && milter_packet_next(&b->in, REPLBODY_MAX, &packet) == 0)
+			return false;
+		take_stranger(b);
+		return false;
+	}
+	b->has_answered = true;
+	b->answered_bytes += packet.size;
+	if (b->answered_bytes > (uint64_t)b->conf->max_response_size)
+		lose(b, BACKEND_BROKEN, "its answers to one message are larger than options.max-response-size");
+	else if (b->phase == OPEN)
+		take_reply(b, &packet);
+	else
+		take_negotiation(b, &packet);
+	buf_consume(&b->in, packet.size);
+	return true;
+}
+
+/* Room for what is known to come. */
+static size_t read_size(const struct backend *b)
+{
+	return buf_len(&b->in) >= READ_SIZE ? READ_MAX : READ_SIZE;
+}
+
+/* One read. False: nothing more to be had now. */
+static bool receive(struct backend *b)
+{
+	size_t size = read_size(b);
+	ssize_t n = recv(b->io.fd, buf_reserve(&b->in, size), size, MSG_DONTWAIT);
+
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	if (n <= 0) {
+		lose(b, BACKEND_CLOSED, "%s%s", n ? strerror(errno) : "it closed the connection",
+		     b->phase == OPEN ? "" : " during the negotiation");
+		return false;
+	}
+	buf_commit(&b->in, (size_t)n);
+	while (!is_over(b) && take_packet(b))
+		;
+	return (size_t)n == size;
+}
+
+static void on_io(struct io *io, int events)
+{
+	struct backend *b = io->ctx;
+
+	b->depth++;
+	if (events & IO_WRITE) {
+		flush(b);
+		fill(b);
+	}
+	if (events & IO_READ) {
+		for (int i = 0; i < READS_A_TURN && !is_over(b) && receive(b); i++)
+			;
+		fill(b);
+		if (!is_over(b))
+			buf_shrink(&b->in, READ_SIZE);
+	}
+	leave(b);
+}
+
+/* ---- questions ---- */
+
+const struct backend_options *backend_options(const struct backend *b)
+{
+	return &b->options;
+}
+
+void backend_set_owner(struct backend *b, const struct backend_ops *ops, void *ctx)
+{
+	assert(b->phase == OPEN && !b->owed_count);
+	b->ops = ops;
+	b->ctx = ctx;
+	b->has_answered = false;
+	b->answered_bytes = 0;
+}
+
+void backend_set_limit(struct backend *b, int64_t deadline)
+{
+	b->limit = deadline;
+}
+
+void backend_set_write_ahead(struct backend *b, bool write_ahead)
+{
+	b->write_ahead = write_ahead;
+}
+
+bool backend_in_message(const struct backend *b)
+{
+	return b->in_message;
+}
+
+bool backend_saw_recipient(const struct backend *b)
+{
+	return b->saw_recipient || (b->options.protocol & SMFIP_NORCPT);
+}
+
+bool backend_reusable(const struct backend *b)
+{
+	return !b->lost && !b->spoiled && !b->owed_count && !outbox_refers(&b->out);
+}
+
+bool backend_is_silent(const struct backend *b)
+{
+	uint8_t byte;
+
+	return !b->lost && !buf_len(&b->in) && recv(b->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+bool backend_has_answered(const struct backend *b)
+{
+	return b->has_answered;
+}

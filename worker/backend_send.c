@@ -1,0 +1,100 @@
+#include "config.h"
+
+#include "worker/backend_send.h"
+
+#include <assert.h>
+
+#include "common/milter_codec.h"
+
+#define PACKET_DATA_MAX 65535u	/* libmilter closes the connection above it */
+
+/* Go on to the first part, from this one on, that has something in it. */
+static void settle(struct backend_send *s)
+{
+	if (s->part == BACKEND_SEND_HEADERS &&
+	    ((s->protocol & SMFIP_NOHDRS) || s->position == edit_header_count(s->content.message)))
+		s->part = BACKEND_SEND_EOH;
+	if (s->part == BACKEND_SEND_EOH && (s->protocol & SMFIP_NOEOH))
+		s->part = BACKEND_SEND_BODY;
+	if (s->part == BACKEND_SEND_BODY &&
+	    ((s->protocol & SMFIP_NOBODY) || s->offset == s->content.body_len))
+		s->part = BACKEND_SEND_EOM;
+}
+
+void backend_send_begin(struct backend_send *s, const struct backend_content *content, uint32_t protocol)
+{
+	*s = (struct backend_send){ .content = *content, .protocol = protocol, .part = BACKEND_SEND_HEADERS };
+	settle(s);
+}
+
+uint8_t backend_send_peek(const struct backend_send *s)
+{
+	static const uint8_t command[] = {
+		[BACKEND_SEND_HEADERS] = SMFIC_HEADER,
+		[BACKEND_SEND_EOH] = SMFIC_EOH,
+		[BACKEND_SEND_BODY] = SMFIC_BODY,
+		[BACKEND_SEND_EOM] = SMFIC_BODYEOB,
+		[BACKEND_SEND_END] = 0,
+	};
+
+	return command[s->part];
+}
+
+static int put_header(struct backend_send *s, struct outbox *out)
+{
+	const char *name, *value;
+	size_t name_len, value_len;
+
+	edit_header_get(s->content.message, s->position++, s->protocol & SMFIP_HDR_LEADSPC, &name, &name_len, &value,
+			&value_len);
+	if (name_len + value_len + 2 > PACKET_DATA_MAX)
+		return -1;
+	milter_put_header(&out->bytes, name, name_len, value, value_len);
+	return 0;
+}
+
+static void put_body(struct backend_send *s, struct outbox *out)
+{
+	size_t len = s->content.body_len - s->offset;
+
+	if (len > MILTER_CHUNK_SIZE)
+		len = MILTER_CHUNK_SIZE;
+	milter_put_head(&out->bytes, SMFIC_BODY, len);
+	outbox_refer(out, s->content.body + s->offset, len);
+	s->offset += len;
+}
+
+int backend_send_next(struct backend_send *s, struct outbox *out)
+{
+	int result = 0;
+
+	switch (s->part) {
+	case BACKEND_SEND_HEADERS:
+		result = put_header(s, out);
+		break;
+	case BACKEND_SEND_EOH:
+		milter_put_bare(&out->bytes, SMFIC_EOH);
+		s->part = BACKEND_SEND_BODY;
+		break;
+	case BACKEND_SEND_BODY:
+		put_body(s, out);
+		break;
+	case BACKEND_SEND_EOM:
+		milter_put_bare(&out->bytes, SMFIC_BODYEOB);
+		s->part = BACKEND_SEND_END;
+		break;
+	default:
+		assert(!"nothing left to send");
+	}
+	settle(s);
+	return result;
+}
+
+void backend_send_skip(struct backend_send *s, uint8_t command)
+{
+	if (command == SMFIC_HEADER)
+		s->position = edit_header_count(s->content.message);
+	else if (command == SMFIC_BODY)
+		s->offset = s->content.body_len;
+	settle(s);
+}
