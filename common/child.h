@@ -1,9 +1,10 @@
 /* child.h - how a session or worker process begins and ends: the other side of master/spawn.c
  *
  * A child is started as "milterd-ROLE SLOT" with descriptor 3 the control channel to the master and descriptor 4 a
- * sealed memfd with the effective configuration; standard error is the log. Everything else comes over the control
- * channel. End of file there means that the master is dead: the child drains and leaves, after drain-timeout at the
- * latest. SIGTERM drains it too; SIGINT and SIGHUP are the master's business and ignored.
+ * sealed memfd with the effective configuration, in which workers and sessions are numbers; standard error is the log.
+ * Everything else comes over the control channel. End of file there means that the master is dead: the child drains and
+ * leaves, after drain-timeout at the latest. SIGTERM drains it too; SIGINT and SIGHUP are the master's business and
+ * ignored.
  */
 #ifndef MILTERD_CHILD_H
 #define MILTERD_CHILD_H

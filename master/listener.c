@@ -180,10 +180,19 @@ static int listen_on(const struct addrinfo *info)
 	return fd;
 }
 
-/* A machine without IPv6 still has its name, and "*", with an address of it. */
-static bool family_is_missing(int error)
+/* On a machine without IPv6 names still have such an address, and so has "*". */
+static bool family_is_missing(int family, int error)
 {
-	return error == EAFNOSUPPORT || error == EADDRNOTAVAIL;
+	return error == EAFNOSUPPORT || (family == AF_INET6 && error == EADDRNOTAVAIL);
+}
+
+/* A name may be given the same address twice, by several lines of /etc/hosts. */
+static bool is_repeated(const struct addrinfo *all, const struct addrinfo *info)
+{
+	for (; all != info; all = all->ai_next)
+		if (all->ai_addrlen == info->ai_addrlen && memcmp(all->ai_addr, info->ai_addr, info->ai_addrlen) == 0)
+			return true;
+	return false;
 }
 
 static int listen_on_all(const struct opening *o, const struct addrinfo *all)
@@ -192,11 +201,14 @@ static int listen_on_all(const struct opening *o, const struct addrinfo *all)
 	int missing = 0;
 
 	for (const struct addrinfo *info = all; info; info = info->ai_next) {
+		if (is_repeated(all, info))
+			continue;
+
 		int fd = listen_on(info);
 
 		if (fd >= 0)
 			add(o, fd);
-		else if (family_is_missing(errno))
+		else if (family_is_missing(info->ai_family, errno))
 			missing = errno;
 		else
 			return problem(o, strerror(errno));
@@ -270,7 +282,8 @@ static void remove_file(const struct listener *l)
 	if (lstat(l->path, &st) < 0 || st.st_dev != l->dev || st.st_ino != l->ino)
 		return;
 	if (unlink(l->path) < 0)
-		log_warning("event=listener path=%s cause=\"the socket cannot be removed: %m\"", l->path);
+		log_warning("event=listener path=%s cause=\"the socket cannot be removed: %s\"", l->path,
+			    strerror(errno));
 }
 
 void listeners_close(struct listeners *l)

@@ -2,6 +2,7 @@
 
 #include "master/notify.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,8 +28,10 @@ static int connect_to(const char *name)
 	size_t len = strlen(name);
 	int fd;
 
-	if ((name[0] != '/' && name[0] != '@') || len < 2 || len >= sizeof(addr.sun_path))
+	if ((name[0] != '/' && name[0] != '@') || len < 2 || len >= sizeof(addr.sun_path)) {
+		errno = EINVAL;
 		return -1;
+	}
 	memcpy(addr.sun_path, name, len);
 	if (name[0] == '@')
 		addr.sun_path[0] = '\0';
@@ -58,7 +61,7 @@ void notify_init(void)
 	if (name) {
 		notify_fd = connect_to(name);
 		if (notify_fd < 0)
-			log_warning("event=notify socket=%s cause=\"cannot be used: %m\"", name);
+			log_warning("event=notify socket=%s cause=\"cannot be used: %s\"", name, strerror(errno));
 		else
 			watchdog_ms = watchdog_interval_ms();
 	}

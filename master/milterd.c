@@ -1,0 +1,209 @@
+/* milterd.c - the master: read the configuration, bind, drop privileges, look after the children
+ *
+ * Runs in the foreground. Exit status: 0; 78 when the configuration is wrong; 64 for wrong usage; 1 for the rest.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/child.h"
+#include "common/conf.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "master/listener.h"
+#include "master/notify.h"
+#include "master/privileges.h"
+#include "master/spawn.h"
+#include "master/supervisor.h"
+
+#define CONFIG_FILE SYSCONFDIR "/milterd/milterd.conf"
+
+static const char usage[] =
+	"Usage: milterd [-f FILE] [-n] [-T] [-V] [-h]\n"
+	"  -f FILE  configuration, instead of " CONFIG_FILE "\n"
+	"  -n       check the configuration, print every problem and exit\n"
+	"  -T       print the effective configuration and exit\n"
+	"  -V       print the version and exit\n"
+	"  -h       print this help and exit\n";
+
+struct options {
+	const char *file;
+	bool check, print;
+};
+
+static void print_problems(struct buf *problems)
+{
+	if (buf_len(problems))
+		fwrite(buf_head(problems), 1, buf_len(problems), stderr);
+	buf_clear(problems);
+}
+
+/* The same, a line each, once there is a log. */
+static void log_problems(struct buf *problems)
+{
+	buf_append(problems, "", 1);
+	for (char *next, *line = (char *)buf_head(problems); *line; line = next) {
+		next = line + strcspn(line, "\n");
+		if (*next)
+			*next++ = '\0';
+		log_error("event=no-start cause=\"%s\"", line);
+	}
+	buf_clear(problems);
+}
+
+/* Cores that we may use, not those that there are. */
+static int64_t cores(void)
+{
+	cpu_set_t set;
+	int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return count < 1 ? 1 : count > (int)CHILD_SLOTS_MAX ? (int)CHILD_SLOTS_MAX : count;
+}
+
+/* Children share limits by the number of processes, so "auto" is decided here, once for all. */
+static int config_for_children(struct conf *conf)
+{
+	struct buf text = { 0 };
+
+	if (conf->milterd.workers == 0)
+		conf->milterd.workers = cores();
+	if (conf->milterd.sessions == 0)
+		conf->milterd.sessions = cores();
+	conf_print(&text, conf);
+
+	int fd = fd_sealed_text("milterd.conf", buf_head(&text), buf_len(&text));
+
+	buf_fini(&text);
+	if (fd < 0)
+		log_error("event=no-start cause=\"memfd: %s\"", strerror(errno));
+	return fd;
+}
+
+/* Every connection is a descriptor, and children have the limit from us; the soft one is for select(), which nobody of
+ * us calls. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning("event=descriptor-limit cause=\"%s\"", strerror(errno));
+}
+
+/* Everything that needs root, then the end of being it. NULL: it did not work, and the log has why. */
+static struct listeners *open_and_drop(const struct conf *conf, const struct privileges *privileges)
+{
+	struct buf problems = { 0 };
+	struct listeners *listeners = spawn_init(&problems) < 0 ? NULL : listeners_open(conf, &problems);
+
+	if (!listeners) {
+		log_problems(&problems);
+	} else if (privileges_drop(privileges) < 0) {
+		log_error("event=no-start cause=\"privileges cannot be dropped: %s\"", strerror(errno));
+		listeners_close(listeners);
+		listeners = NULL;
+	}
+	buf_fini(&problems);
+	return listeners;
+}
+
+static int serve(struct conf *conf, const struct privileges *privileges)
+{
+	int status = EXIT_FAILURE, config;
+	struct listeners *listeners;
+
+	signal(SIGPIPE, SIG_IGN);
+	log_init("master", conf->milterd.log, conf->milterd.log_level);
+	log_notice("event=starting version=%s listeners=%zu milters=%zu", PACKAGE_VERSION, conf->listener_count,
+		   conf->milter_count);
+	notify_init();
+	raise_descriptor_limit();
+	config = config_for_children(conf);
+	listeners = config < 0 ? NULL : open_and_drop(conf, privileges);
+	if (listeners) {
+		loop_init();
+		status = supervisor_run(conf, privileges, listeners, config);
+		notify_fini();
+		loop_fini();
+	}
+	fd_close(&config);
+	log_fini();
+	return status;
+}
+
+static int run(const struct options *options)
+{
+	struct buf problems = { 0 };
+	struct privileges privileges = { 0 };
+	struct conf *conf = conf_load(options->file, &problems);
+	int status = EX_CONFIG;
+
+	if (conf && privileges_find(&privileges, conf, &problems) == 0)
+		status = EXIT_SUCCESS;
+	print_problems(&problems);
+	if (status == EXIT_SUCCESS && options->print) {
+		conf_print(&problems, conf);
+		fwrite(buf_head(&problems), 1, buf_len(&problems), stdout);
+		status = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	} else if (status == EXIT_SUCCESS && !options->check) {
+		status = serve(conf, &privileges);
+	}
+	privileges_fini(&privileges);
+	conf_free(conf);
+	buf_fini(&problems);
+	return status;
+}
+
+/* -1: go on; otherwise the status to exit with. */
+static int read_options(int argc, char **argv, struct options *options)
+{
+	int letter;
+
+	while ((letter = getopt(argc, argv, "f:nTVh")) != -1) {
+		switch (letter) {
+		case 'f':
+			options->file = optarg;
+			break;
+		case 'n':
+			options->check = true;
+			break;
+		case 'T':
+			options->print = true;
+			break;
+		case 'V':
+			puts("milterd " PACKAGE_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		default:
+			fputs(usage, stderr);
+			return EX_USAGE;
+		}
+	}
+	if (optind == argc)
+		return -1;
+	fputs(usage, stderr);
+	return EX_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .file = CONFIG_FILE };
+	int status = read_options(argc, argv, &options);
+
+	return status >= 0 ? status : run(&options);
+}
