@@ -144,6 +144,16 @@ static int serve(struct conf *conf, const struct privileges *privileges)
 	return status;
 }
 
+static int print_effective(const struct conf *conf)
+{
+	struct buf text = { 0 };
+
+	conf_print(&text, conf);
+	fwrite(buf_head(&text), 1, buf_len(&text), stdout);
+	buf_fini(&text);
+	return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int run(const struct options *options)
 {
 	struct buf problems = { 0 };
@@ -151,16 +161,14 @@ static int run(const struct options *options)
 	struct conf *conf = conf_load(options->file, &problems);
 	int status = EX_CONFIG;
 
-	if (conf && privileges_find(&privileges, conf, &problems) == 0)
+	/* What is printed may be for another machine, with other accounts. */
+	if (conf && (options->print || privileges_find(&privileges, conf, &problems) == 0))
 		status = EXIT_SUCCESS;
 	print_problems(&problems);
-	if (status == EXIT_SUCCESS && options->print) {
-		conf_print(&problems, conf);
-		fwrite(buf_head(&problems), 1, buf_len(&problems), stdout);
-		status = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	} else if (status == EXIT_SUCCESS && !options->check) {
+	if (status == EXIT_SUCCESS && options->print)
+		status = print_effective(conf);
+	else if (status == EXIT_SUCCESS && !options->check)
 		status = serve(conf, &privileges);
-	}
 	privileges_fini(&privileges);
 	conf_free(conf);
 	buf_fini(&problems);
