@@ -114,6 +114,27 @@ void conf_option_print(const struct conf_option *o, struct buf *b, const void *v
 	type->print(type, b, value);
 }
 
+bool conf_option_is_default(enum conf_kind kind, const char *key, const void *values)
+{
+	const struct conf_option *o = conf_option_find(kind, key);
+	void *defaults = mem_alloc(conf_kind_size(kind));
+	struct buf is = { 0 }, would_be = { 0 };
+
+	assert(o);
+	conf_options_init(kind, defaults);
+	conf_option_print(o, &is, conf_option_field(o, values));
+	conf_option_print(o, &would_be, conf_option_field(o, defaults));
+	buf_puts(&is, "\n");
+	buf_puts(&would_be, "\n");
+	bool same = buf_len(&is) == buf_len(&would_be) && !memcmp(buf_head(&is), buf_head(&would_be), buf_len(&is));
+
+	conf_options_fini(kind, defaults);
+	free(defaults);
+	buf_fini(&is);
+	buf_fini(&would_be);
+	return same;
+}
+
 void conf_options_init(enum conf_kind kind, void *values)
 {
 	struct buf why = { 0 };

@@ -2,6 +2,7 @@
 #ifndef MILTERD_CONF_OPTION_H
 #define MILTERD_CONF_OPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,8 @@ const struct conf_option *conf_option_find(enum conf_kind, const char *key);
  * held before is not released. */
 int conf_option_parse(const struct conf_option *, const char *text, void *value, struct buf *why);
 void conf_option_print(const struct conf_option *, struct buf *, const void *value);
+/* Whether the option of a section has its default, written or not. */
+bool conf_option_is_default(enum conf_kind, const char *key, const void *values);
 /* All defaults into a zeroed struct of a section; release the options of one. */
 void conf_options_init(enum conf_kind, void *values);
 void conf_options_fini(enum conf_kind, void *values);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <ini.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,14 @@ struct reader {
 	void *ctx;
 };
 
-static void broken(struct reader *r, const char *why)
+static void __attribute__((format(printf, 2, 3))) broken(struct reader *r, const char *format, ...)
 {
+	char why[200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
 	r->complained = true;
 	r->ops->on_broken(r->ctx, r->line, why);
 }
@@ -50,21 +57,19 @@ static bool next_line(struct reader *r, const char **line, size_t *len)
 	return true;
 }
 
-static const char *unreadable(const char *line, size_t len, size_t limit)
+static bool readable(struct reader *r, const char *line, size_t len, size_t limit)
 {
-	static char why[100];
-
 	if (len > limit) {
-		snprintf(why, sizeof(why), "the line has %zu bytes; allowed: %zu", len, limit);
-		return why;
+		broken(r, "the line has %zu bytes; allowed: %zu", len, limit);
+		return false;
 	}
 	for (size_t i = 0; i < len; i++)
 		if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f) {
-			snprintf(why, sizeof(why), "there is a control character, 0x%02x, at column %zu",
-				(unsigned char)line[i], i + 1);
-			return why;
+			broken(r, "there is a control character, 0x%02x, at column %zu", (unsigned char)line[i],
+				i + 1);
+			return false;
 		}
-	return NULL;
+	return true;
 }
 
 /* inih would cut a section's name at 49 bytes, so it gets the line only to see that a section begins. */
@@ -72,20 +77,18 @@ static void take_section(struct reader *r, const char *line)
 {
 	const char *start = line + 1 + strspn(line + 1, BLANKS), *end = strchr(start, ']');
 
+	const char *rest = end ? end + 1 + strspn(end + 1, BLANKS) : "";
+	char *header = NULL;
+
 	if (!end) {
 		broken(r, "the section has no closing bracket: [listener NAME]");
-		return;
-	}
-	const char *rest = end + 1 + strspn(end + 1, BLANKS);
-
-	if (*rest && *rest != ';' && *rest != '#') {
+	} else if (*rest && *rest != ';' && *rest != '#') {
 		broken(r, "there is something behind the closing bracket of the section");
-		return;
+	} else {
+		while (end > start && strchr(BLANKS, end[-1]))
+			end--;
+		header = mem_strndup(start, (size_t)(end - start));
 	}
-	while (end > start && strchr(BLANKS, end[-1]))
-		end--;
-	char *header = mem_strndup(start, (size_t)(end - start));
-
 	r->ops->on_section(r->ctx, r->line, header);
 	free(header);
 }
@@ -101,27 +104,28 @@ static void settle(struct reader *r)
 static char *read_line(char *to, int room, void *stream)
 {
 	struct reader *r = stream;
-	const char *line, *why;
+	const char *line;
 	size_t len, limit = (size_t)room - 3 < CONF_LINE_MAX ? (size_t)room - 3 : CONF_LINE_MAX;
 
 	settle(r);
 	if (!next_line(r, &line, &len))
 		return NULL;
 	strcpy(to, "\n");
-	why = unreadable(line, len, limit);
-	if (why) {
-		broken(r, why);
-		return to;
-	}
 	char *copy = mem_strndup(line, len);
 	size_t indent = strspn(copy, BLANKS);
+	bool section = copy[indent] == '[';
 
-	if (copy[indent] == '\0' || copy[indent] == ';' || copy[indent] == '#') {
+	if (!readable(r, line, len, limit)) {
+		if (section)
+			r->ops->on_section(r->ctx, r->line, NULL);
+	} else if (copy[indent] == '\0' || copy[indent] == ';' || copy[indent] == '#') {
 		/* nothing for anybody */
 	} else if (indent) {
 		broken(r, "the line begins with a blank: values do not go on in the next line, and keys and sections "
 			"begin in the first column");
-	} else if (*copy == '[') {
+		if (section)
+			r->ops->on_section(r->ctx, r->line, NULL);
+	} else if (section) {
 		take_section(r, copy);
 	} else {
 		snprintf(to, (size_t)room, "%s\n", copy);

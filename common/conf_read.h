@@ -8,7 +8,8 @@
 
 /* Lines count from 1. The strings are valid during the call. */
 struct conf_read_ops {
-	/* header: what is between the brackets, without blanks around it. */
+	/* header: what is between the brackets, without blanks around it. NULL: a section begins here, but its line is
+	 * broken, as on_broken() was told. */
 	void (*on_section)(void *ctx, unsigned line, const char *header);
 	/* Without blanks around and without a comment behind. */
 	void (*on_pair)(void *ctx, unsigned line, const char *key, const char *value);

@@ -92,13 +92,13 @@ static void unknown_key(const struct conf_section *s, const struct conf_place *p
 static const char *misleading(const char *value)
 {
 	if (strlen(value) > CONF_VALUE_MAX)
-		return "is longer than 8128 bytes";
+		return "the value has more than 8128 bytes";
 	if (strchr(value, ';'))
-		return "has a ';' in it: that begins a comment, with a blank before it, and is never part of a value";
+		return "the value has a ';' in it: that begins a comment, with a blank before it, and is never part of a value";
 	if (*value == '"' || *value == '\'')
-		return "is in quotes: write it without them";
+		return "the value is in quotes: write it without them";
 	if (strstr(value, " #") || strstr(value, "\t#"))
-		return "has a '#' in it: a comment behind a value begins with ';'";
+		return "the value has a '#' in it: a comment behind a value begins with ';'";
 	return NULL;
 }
 
@@ -122,8 +122,7 @@ void conf_section_set(struct conf_section *s, const struct conf_place *place, co
 	}
 	setting->place = *place;
 	if (misleading(value)) {
-		conf_quote(&why, value);
-		buf_printf(&why, " %s", misleading(value));
+		buf_puts(&why, misleading(value));
 	} else {
 		void *field = conf_option_field(o, s->values);
 		const struct conf_type *type = conf_type(o->type);

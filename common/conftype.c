@@ -97,6 +97,8 @@ static const char *refuse_domain(const char *text)
 {
 	size_t len = strlen(text);
 
+	if (!strcasecmp(text, "auto"))
+		return strcmp(text, "auto") ? "is written in small letters: auto" : NULL;
 	if (*text == '[' && len > 2 && text[len - 1] == ']') {	/* RFC 5321 4.1.3 */
 		bool v6 = !strncasecmp(text + 1, "IPv6:", 5);
 		char *inner = mem_strndup(text + (v6 ? 6 : 1), len - (v6 ? 7 : 2));
@@ -361,7 +363,7 @@ static const char *parse_next_hop(struct conf_next_hop *hop, const char *word)
 		return NULL;
 	}
 	if (strncmp(word, "smtp:", 5) != 0)
-		return "does not say how to deliver: smtp:ENDPOINT";
+		return "does not say how to deliver";
 	hop->scheme = CONF_SCHEME_SMTP;
 	if (addr_parse(&hop->addr, word + 5, &why) < 0)
 		return why;
