@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -115,6 +116,9 @@ void reactor_listen(const char *endpoint, void (*on_accept)(int fd))
 	setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(listener->fd, (struct sockaddr *)&address, len) < 0 || listen(listener->fd, 1024) < 0 ||
 	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener->fd, &event) < 0)
+		err(1, "%s", endpoint);
+	/* Whoever is tested may run as somebody else. */
+	if (address.ss_family == AF_UNIX && chmod(endpoint + 5, 0666) < 0)
 		err(1, "%s", endpoint);
 	listener_count++;
 }
