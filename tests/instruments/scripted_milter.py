@@ -299,10 +299,10 @@ class Milter:
         with self.lock:
             self.errors.append(f"session {session.number}: {what}")
 
-    def seen(self, event):
-        """The recorded events of one kind."""
+    def seen(self, event=None):
+        """The recorded events, all or those of one kind."""
         with self.lock:
-            return [entry for entry in self.events if entry["event"] == event]
+            return [entry for entry in self.events if event in (None, entry["event"])]
 
     def stop(self):
         """Close everything; the socket file stays, as if the filter had died."""
