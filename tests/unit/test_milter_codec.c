@@ -41,7 +41,7 @@ static const struct {
 	{ "macro", S("\0\0\0\7" "DCj\0mx\0") },
 	{ "no macros", S("\0\0\0\2DH") },
 	{ "connect", S("\0\0\0\x1f" "Cmail.example.org\0" "4\0\x19" "192.0.2.1\0") },
-	{ "connect unknown", S("\0\0\0\x0b" "Clocalhost\0U") },
+	{ "connect unknown", S("\0\0\0\x0c" "Clocalhost\0U") },
 	{ "helo", S("\0\0\0\5Hmx1\0") },
 	{ "mail", S("\0\0\0\x0eM<a@b>\0SIZE=5\0") },
 	{ "rcpt", S("\0\0\0\7R<a@b>\0") },
