@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -103,6 +104,15 @@ static void raise_descriptor_limit(void)
 		log_warning("event=descriptor-limit cause=\"%s\"", strerror(errno));
 }
 
+/* All of us write there, some not with a description of their own: where it is a file, none may overwrite another. */
+static void share_standard_error(void)
+{
+	int flags = fcntl(STDERR_FILENO, F_GETFL);
+
+	if (flags >= 0)
+		fcntl(STDERR_FILENO, F_SETFL, flags | O_APPEND);
+}
+
 /* Everything that needs root, then the end of being it. NULL: it did not work, and the log has why. */
 static struct listeners *open_and_drop(const struct conf *conf, const struct privileges *privileges)
 {
@@ -126,6 +136,7 @@ static int serve(struct conf *conf, const struct privileges *privileges)
 	struct listeners *listeners;
 
 	signal(SIGPIPE, SIG_IGN);
+	share_standard_error();
 	log_init("master", conf->milterd.log, conf->milterd.log_level);
 	log_notice("event=starting version=%s listeners=%zu milters=%zu", PACKAGE_VERSION, conf->listener_count,
 		   conf->milter_count);

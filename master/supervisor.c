@@ -25,6 +25,7 @@
 
 #define READY_MS 10000	/* from start to READY */
 #define LEAVE_MS 10000	/* from DRAINED to the end of the process */
+#define CLOSED_MS 1000	/* from the end of the control channel without DRAINED to that of the process */
 
 enum state { ABSENT, STARTING, RUNNING, DRAINING, GONE, STATES };
 
@@ -34,7 +35,7 @@ struct process {
 	enum state state;
 	pid_t pid;			/* 0: none */
 	struct chan *control;		/* NULL: none, or it has closed */
-	struct timer timer;		/* ABSENT: next start; STARTING: READY_MS; after DRAINED: LEAVE_MS */
+	struct timer timer;		/* ABSENT: next start; STARTING: READY_MS; at the end: LEAVE_MS, CLOSED_MS */
 	struct restart restart;
 	int64_t started_ms;
 	bool ready, worked, drained;	/* what it has reported */
@@ -172,12 +173,13 @@ static int on_record(struct chan *control, void *ctx, struct chan_record *r)
 		take_drained(p);
 	} else {
 		log_error("event=child-illegal role=%s slot=%u pid=%ld record=%u", name(p), p->slot, (long)p->pid, r->type);
+		kill_process(p, "illegal report");
 		return -1;
 	}
 	return 0;
 }
 
-/* Who has taken leave is given time to end; anybody else is dead already or has to be. */
+/* The end of a process is seen here a moment before it can be reaped. */
 static void on_control_closed(struct chan *control, void *ctx, const char *why)
 {
 	struct process *p = ctx;
@@ -188,7 +190,7 @@ static void on_control_closed(struct chan *control, void *ctx, const char *why)
 		return;
 	log_info("event=child-closed role=%s slot=%u pid=%ld cause=\"control channel: %s\"", name(p), p->slot,
 		 (long)p->pid, why);
-	kill(p->pid, SIGKILL);
+	timer_set(&p->timer, CLOSED_MS);
 }
 
 static void on_timer(struct timer *t)
@@ -197,8 +199,12 @@ static void on_timer(struct timer *t)
 
 	if (p->state == ABSENT)
 		start(p);
+	else if (p->drained)
+		kill_process(p, "it has drained and does not end");
+	else if (!p->control)
+		kill_process(p, "its control channel is closed and it does not end");
 	else
-		kill_process(p, p->drained ? "it has drained and does not end" : "it was not ready in time");
+		kill_process(p, "it was not ready in time");
 }
 
 /* Give each of two processes an end of a new channel between them. */
