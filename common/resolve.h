@@ -6,6 +6,8 @@
 
 #include "common/addr.h"
 
+#define RESOLVE_ADDRESSES_MAX 16u	/* of one name; more are not used */
+
 struct resolve;
 
 /* addresses: valid during the call only; count 0 and *why in words when there are none. */
@@ -13,6 +15,7 @@ typedef void resolve_fn(void *ctx, const struct addr_socket *addresses, size_t c
 
 /* Once per process, after loop_init(). */
 void resolve_init(void);
+/* When every look-up has been answered or cancelled. Before loop_fini(). */
 void resolve_fini(void);
 /* Look up; fn is called exactly once, later (never from inside this call), unless cancelled. Numeric and unix
  * endpoints work too. At most 10 s. Answers are kept for as long as their TTL says, at least 1 s, at most 60 s. */
