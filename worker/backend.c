@@ -59,7 +59,8 @@ struct backend {
 	int64_t step_ms, limit;
 	unsigned depth;			/* of calls into the owner */
 	bool unfit;			/* the message has something that no packet can hold */
-	bool spoiled;			/* a message ended with packets on their way: answers would be taken for others */
+	bool spoiled;			/* a message ended with packets on their way: their answers could be taken for others,
+					 * so it is closed */
 	bool lost, freed;
 };
 
@@ -172,7 +173,7 @@ static void leave(struct backend *b)
 
 static bool is_over(const struct backend *b)
 {
-	return b->lost || b->freed;
+	return b->lost || b->spoiled || b->freed;
 }
 
 static void __attribute__((format(printf, 3, 4))) lose(struct backend *b, enum backend_loss loss, const char *format, ...)
@@ -529,6 +530,8 @@ static void take_final(struct backend *b, const struct milter_reply *reply)
 		b->sending = false;
 		b->spoiled = b->owed_count > 0 || asked.sequence != b->sequence;
 		timer_clear(&b->timer);
+		if (b->spoiled)
+			shut(b);
 	} else if (is_content(asked.command)) {
 		if (answer.reply == SMFIR_SKIP)
 			backend_send_skip(&b->send, asked.command);

@@ -88,7 +88,8 @@ void backend_abort(struct backend *);
 bool backend_in_message(const struct backend *);
 /* It could be told RCPT in this message, or does not want it: DATA and content are legal. */
 bool backend_saw_recipient(const struct backend *);
-/* Nothing is owed and nothing is on its way that the milter may or may not answer: it can be told more. */
+/* Nothing is owed and the last message did not end with packets on their way, which would be answered or not: it can
+ * be told more. Otherwise only backend_free() is left to do. */
 bool backend_reusable(const struct backend *);
 /* There is nothing to be read from it, no end of file either: what every unused connection must be. */
 bool backend_is_silent(const struct backend *);

@@ -9,9 +9,9 @@
 #include <utlist.h>
 
 #include "common/clock.h"
+#include "common/dial.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/dial.h"
 #include "worker/interest.h"
 
 #define TICK_MS		1000

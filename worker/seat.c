@@ -363,7 +363,7 @@ static enum verdict take_reply_code(struct seat *s, const char *text, const char
 			  s->conf->name, why, text);
 	if (*reply && smtp_reply_code(*reply) == 421)
 		return VERDICT_SHUTDOWN;
-	return text[0] == '4' ? VERDICT_TEMPFAIL : VERDICT_REJECT;
+	return text[0] == '5' ? VERDICT_REJECT : VERDICT_TEMPFAIL;
 }
 
 static enum verdict verdict_of(struct seat *s, const struct backend_answer *answer, const char **reply)
