@@ -61,6 +61,33 @@ def wait_for(condition, what, seconds=PATIENCE):
     return value
 
 
+def connect(endpoint):
+    """A connected socket: unix:/PATH or inet:ADDRESS:PORT."""
+    if endpoint.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(endpoint[5:])
+        return connection
+    host, port = endpoint.removeprefix("inet:").rsplit(":", 1)
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def answers(endpoint):
+    """Whether somebody listens there."""
+    try:
+        connect(endpoint).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_endpoint():
+    """A TCP endpoint on loopback that nobody uses at the moment."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return "inet:127.0.0.1:%d" % s.getsockname()[1]
+
+
 class Process:
     """A program with its output in a file."""
 
@@ -72,8 +99,7 @@ class Process:
                                             start_new_session=True)
 
     def output(self):
-        with open(self.log, encoding="latin-1") as f:
-            return f.read()
+        return read_text(self.log)
 
     def stop(self, seconds=PATIENCE):
         """Ask it to end, kill it and what it started when it does not; the exit status."""
@@ -91,13 +117,12 @@ class Process:
 class Sink(Process):
     """The next hop: tests/instruments/sink.c."""
 
-    def __init__(self, place, name, options):
-        self.path = place.path(name + ".sock")
+    def __init__(self, place, name, options, endpoint=None):
         self.spool = place.path(name + ".spool")
-        self.endpoint = "unix:" + self.path
+        self.endpoint = endpoint or "unix:" + place.path(name + ".sock")
         super().__init__([os.path.join(BUILD, "tests/instruments/sink"), "--listen", self.endpoint, "--spool",
                           self.spool, *options], place.path(name + ".log"))
-        wait_for(lambda: os.path.exists(self.path), "the sink")
+        wait_for(lambda: answers(self.endpoint), "the sink")
 
     def records(self):
         return list(spool.read(self.spool))
@@ -112,32 +137,31 @@ class Sink(Process):
 class Daemon(Process):
     """milterd itself."""
 
-    def __init__(self, place, text):
+    def __init__(self, place, text, endpoint):
         self.conf = place.path("milterd.conf")
-        self.path = place.path("run/smtp.sock")
+        self.endpoint = endpoint
         with open(self.conf, "w", encoding="utf-8") as f:
             f.write(text)
         super().__init__([os.path.join(BUILD, "milterd"), "-f", self.conf], place.path("milterd.log"))
         try:
-            wait_for(self.answers, "milterd's greeting")
+            wait_for(self.greets, "milterd's greeting")
         except AssertionError:
             super().stop(1)
             raise
 
-    def answers(self):
-        """Whether it greets; at least not yet."""
+    def greets(self):
+        """Whether it answers clients; it must not have ended."""
         check(self.process.poll() is None, f"milterd ended with {self.process.poll()}")
         try:
-            with Client(self.path) as client:
-                return client.greeting.startswith(("220", "554", "4"))
+            with Client(self.endpoint) as client:
+                return client.greeting[:1] in ("2", "4", "5")
         except OSError:
             return False
 
     def children(self, role):
         """Process ids of the session or worker processes, newest last."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as f:
-            pids = [int(pid) for pid in f.read().split()]
-        return [pid for pid in pids if role in command_line(pid)]
+        pids = [int(pid) for pid in read_text(f"/proc/{self.process.pid}/task/{self.process.pid}/children").split()]
+        return [pid for pid in pids if role in read_text(f"/proc/{pid}/cmdline")]
 
     def messages(self):
         """The log lines of finished messages."""
@@ -154,9 +178,10 @@ class Daemon(Process):
         return status
 
 
-def command_line(pid):
+def read_text(path):
+    """"" when the file is not there."""
     try:
-        with open(f"/proc/{pid}/cmdline", encoding="latin-1") as f:
+        with open(path, encoding="latin-1") as f:
             return f.read()
     except OSError:
         return ""
@@ -180,8 +205,8 @@ class Place:
         self.started.append(started)
         return started
 
-    def sink(self, *options, name="sink"):
-        return self.keep(Sink(self, name, options))
+    def sink(self, *options, name="sink", endpoint=None):
+        return self.keep(Sink(self, name, options, endpoint))
 
     def milter(self, script=None, name="milter"):
         milter = scripted_milter.Milter("unix:" + self.path(name + ".sock"), script)
@@ -192,25 +217,28 @@ class Place:
         """One of our own programs; name: below the build folder."""
         return self.keep(Process([os.path.join(BUILD, name), *argv], self.path(os.path.basename(name) + ".log")))
 
+    def listener(self, name="smtp"):
+        """The endpoint of a listener of milterd."""
+        return "unix:" + self.path(f"run/{name}.sock")
+
     def milterd(self, next_hop, milters=(), options=None, listener=None, daemon=None, more=""):
-        """Start it with one listener. next_hop: an endpoint, a Sink or "discard:". milters: with name and endpoint.
+        """Start it with the listener smtp. next_hop: an endpoint, a Sink or "discard:". milters: with name and endpoint.
         options: of each milter, or by its name. listener, daemon: their options. more: the end of the file."""
+        endpoint = (listener or {}).get("bind", self.listener())
         if hasattr(next_hop, "endpoint"):
             next_hop = "smtp:" + next_hop.endpoint
         text = section("milterd", {"hostname": "mx.example.org", "log": "stderr", "workers": 1, "sessions": 1,
                                    "drain-timeout": "5s", **accounts(), **(daemon or {})})
-        text += section("listener smtp", {"bind": "unix:" + self.path("run/smtp.sock"), "mode": "0666",
-                                          "next-hop": next_hop, **({} if milters or more else {"milters": "none"}),
-                                          **(listener or {})})
+        text += section("listener smtp", {"bind": endpoint, "mode": "0666", "next-hop": next_hop, **(listener or {})})
         for milter in milters:
             own = (options or {}).get(milter.name, {})
             common = {key: value for key, value in (options or {}).items() if not isinstance(value, dict)}
             text += section("milter " + milter.name, {"socket": milter.endpoint, **common, **own})
-        self.daemon = self.keep(Daemon(self, text + more))
+        self.daemon = self.keep(Daemon(self, text + more, endpoint))
         return self.daemon
 
     def client(self, **options):
-        return self.keep(Client(self.path("run/smtp.sock"), **options))
+        return self.keep(Client(self.daemon.endpoint, **options))
 
     def end(self, started):
         """Stop one of them now."""
@@ -234,9 +262,7 @@ class Place:
         lines = []
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(".log") or name == "milterd.conf":
-                with open(self.path(name), encoding="latin-1") as f:
-                    tail = f.read().split("\n")[-SHOWN_LINES:]
-                lines += [f"--- {name}", *tail]
+                lines += [f"--- {name}", *read_text(self.path(name)).split("\n")[-SHOWN_LINES:]]
         return "\n".join(lines)
 
 
@@ -252,12 +278,11 @@ def accounts():
 class Client:
     """An SMTP client that says what it is told. A reply is its text: lines joined by LF, without the last CRLF."""
 
-    def __init__(self, path, seconds=PATIENCE, greeting=True):
-        self.socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, endpoint, seconds=PATIENCE):
+        self.socket = connect(endpoint)
         self.socket.settimeout(seconds)
-        self.socket.connect(path)
         self.input = b""
-        self.greeting = self.reply() if greeting else None
+        self.greeting = self.reply()
 
     def send(self, data):
         self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)

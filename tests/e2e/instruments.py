@@ -103,7 +103,7 @@ def refused(place):
 def bare(place):
     for bad in (b"a\nb", b"a\rb", b"a\0b", b"\r\r\n", b"\n.\r\n", b"\r\n.\n", b"\n.\n"):
         sink = place.sink(name="sink-" + bad.hex())
-        with harness.Client(sink.path) as client:
+        with harness.Client(sink.endpoint) as client:
             client.ehlo()
             client.envelope()
             client.expect("DATA", "354")

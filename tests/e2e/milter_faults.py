@@ -59,7 +59,7 @@ FAULTS = {
 
 def watch_other(place, stop, slowest):
     """Another listener without the bad milter: its longest message in seconds, until stopped."""
-    with harness.Client(place.path("run/other.sock")) as client:
+    with harness.Client(place.listener("other")) as client:
         client.ehlo()
         while not stop.is_set():
             began = time.monotonic()
@@ -70,7 +70,7 @@ def watch_other(place, stop, slowest):
 
 def other_listener(place, sink):
     return harness.section("listener other", {
-        "bind": "unix:" + place.path("run/other.sock"), "mode": "0666", "next-hop": "smtp:" + sink.endpoint,
+        "bind": place.listener("other"), "mode": "0666", "next-hop": "smtp:" + sink.endpoint,
         "milters": "good"})
 
 
@@ -97,17 +97,17 @@ def try_fault(place, policy, stage_filter):
     for number, name in enumerate(names):
         milters.append(place.milter(FAULTS[name], name=f"bad{number}"))
         more += harness.section(f"listener bad{number}", {
-            "bind": "unix:" + place.path(f"run/bad{number}.sock"), "mode": "0666", "next-hop": "smtp:" + sink.endpoint,
+            "bind": place.listener(f"bad{number}"), "mode": "0666", "next-hop": "smtp:" + sink.endpoint,
             "milters": f"bad{number}"})
     place.milterd("discard:", milters, {"options.tempfail-on-error": policy, "options.max-response-size": "20M", **TIMES,
-                                        "good": {}}, more=more, listener={"max-message-size": "1M"})
+                                        "good": {}}, more=more, listener={"milters": "none", "max-message-size": "1M"})
     stop, slowest = threading.Event(), []
     thread = threading.Thread(target=watch_other, args=(place, stop, slowest))
     thread.start()
     try:
         for number, name in enumerate(names):
             began = time.monotonic()
-            replies = converse(place.path(f"run/bad{number}.sock"), name)
+            replies = converse(place.listener(f"bad{number}"), name)
             seconds = time.monotonic() - began
             check(seconds < 8, f"{name}: took {seconds:.1f} s")
             delivered = [record for record in sink.records() if record.header("Subject") in ([name], ["changed"])]
@@ -167,12 +167,12 @@ def down(place):
         milter = place.milter({"eom": [["add_header", "X-Back", "1"], "continue"]}, name=name)
         place.end(milter)
         place.milterd(sink, [milter], {"options.tempfail-on-error": policy, **TIMES})
-        replies = converse(place.daemon.path, name)
+        replies = converse(place.daemon.endpoint, name)
         check(replies[-1].startswith("4" if policy == "yes" else "250"), f"{policy}: {replies}")
         place.milter({"eom": [["add_header", "X-Back", "1"], "continue"]}, name=name)
 
         def is_back():
-            converse(place.daemon.path, name)
+            converse(place.daemon.endpoint, name)
             records = sink.records()
             return records and records[-1].header("X-Back") == ["1"]
         wait_for(is_back, "the milter to be used again")
@@ -227,7 +227,7 @@ def client_leaves(place):
     milter = place.milter({"eom": [["delay", 0.3], "continue"]})
     place.milterd(sink, [milter])
     for lines, content in [(0, None), (1, None), (2, None), (3, None), (3, "Subject: half\r\n"), (3, harness.dotted(message()))]:
-        client = harness.Client(place.daemon.path).ehlo()
+        client = harness.Client(place.daemon.endpoint).ehlo()
         for line in ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.net>", "DATA")[:lines]:
             client.say(line)
         if content:

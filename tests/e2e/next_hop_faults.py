@@ -42,12 +42,12 @@ def faults(place):
     for number, (fault, _, _) in enumerate(FAULTS):
         sinks.append(place.sink("--fault", fault, name=f"sink{number}"))
         more += harness.section(f"listener l{number}", {
-            "bind": "unix:" + place.path(f"run/l{number}.sock"), "mode": "0666", "next-hop": "smtp:" + sinks[-1].endpoint,
+            "bind": place.listener(f"l{number}"), "mode": "0666", "next-hop": "smtp:" + sinks[-1].endpoint,
             "timeout.next-hop": "3s"})
     place.milterd("discard:", [place.milter()], more=more)
     wrong = []
     for number, (fault, wanted, copies) in enumerate(FAULTS):
-        with harness.Client(place.path(f"run/l{number}.sock")) as client:
+        with harness.Client(place.listener(f"l{number}")) as client:
             reply = send(client.ehlo(), message(fault), fault)
             if not reply.startswith(wanted):
                 wrong.append(f"{fault}: {reply!r} instead of {wanted}")
@@ -77,12 +77,12 @@ def silence(place):
     stages = ("banner", "ehlo", "mail", "rcpt", "data")
     for stage in stages:
         sinks.append(place.sink("--fault", stage + ":silent", name=stage))
-        more += harness.section("listener " + stage, {"bind": "unix:" + place.path(f"run/{stage}.sock"), "mode": "0666",
+        more += harness.section("listener " + stage, {"bind": place.listener(stage), "mode": "0666",
                                                       "next-hop": "smtp:" + sinks[-1].endpoint,
                                                       "timeout.next-hop": "300ms"})
     place.milterd("discard:", [place.milter()], more=more)
     for stage in stages:
-        with harness.Client(place.path(f"run/{stage}.sock")) as client:
+        with harness.Client(place.listener(stage)) as client:
             reply = send(client.ehlo(), message(), stage)
             check(reply.startswith("451"), f"{stage}: {reply}")
     check(not any(sink.records() for sink in sinks), "delivered")

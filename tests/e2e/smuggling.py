@@ -25,7 +25,7 @@ def client_data(place):
     sink = place.sink()
     place.milterd(sink, [place.milter()], listener={"max-errors": "1000"})
     for end in FALSE_ENDS:
-        client = harness.Client(place.daemon.path).ehlo()
+        client = harness.Client(place.daemon.endpoint).ehlo()
         client.envelope()
         client.expect("DATA", "354")
         client.send(b"Subject: first\r\n\r\nfirst" + end + SMUGGLED + b".\r\n")
@@ -75,7 +75,7 @@ def commands(place):
     for line in (b"MAIL FROM:<a@example.com>\nRCPT TO:<victim@example.net>\r\n", b"MAIL FROM:<a\r@example.com>\r\n",
                  b"MAIL FROM:<a\0@example.com>\r\n", b"MAIL FROM:<a@example.com> SIZE=1\rRSET\r\n", b"NOOP\n",
                  b"NOOP\r\r\n"):
-        client = harness.Client(place.daemon.path).ehlo()
+        client = harness.Client(place.daemon.endpoint).ehlo()
         client.send(line + b"NOOP\r\n")
         reply = client.reply()
         check(reply[:1] in ("5", "4"), f"{line!r} was answered with {reply!r}")

@@ -4,7 +4,7 @@
 No loss: every message that was answered with 2xx is at the sink. No ghost: nothing else is, but what an attempt of
 unknown outcome may have left. Bounded duplicates: never more copies than attempts that may have delivered one. Whole:
 each copy is byte for byte what was sent, after the fields named by --added (and our Received, --received) are taken
-away; each of them is there once. Envelope: sender and accepted recipients, no other ones. Nothing at the sink is unknown.
+away; each of them is there as often as it was named. Envelope: sender and accepted recipients, no other ones. Nothing at the sink is unknown.
 """
 
 import argparse
@@ -54,15 +54,9 @@ def strip_added(content, received, added):
     block, separator, body = content.partition(b"\r\n\r\n")
     fields = re.split(rb"\r\n(?![ \t])", block)
     wrong = []
-    if received:
-        place = next((i for i, f in enumerate(fields) if f.lower().startswith(b"received:")), None)
-        if place is None:
-            wrong.append("no Received")
-        else:
-            del fields[place]
-    for name in added:
+    for name, count in collections.Counter(["Received"] * received + added).items():
         places = [i for i, f in enumerate(fields) if f.lower().startswith(name.lower().encode() + b":")]
-        if len(places) != 1:
+        if len(places) != count:
             wrong.append(f"{name} is there {len(places)} times")
         for i in reversed(places):
             del fields[i]
@@ -134,8 +128,8 @@ def main():
     parser.add_argument("--journal", required=True, help="of the load generator")
     parser.add_argument("--sent", required=True, help="its spool")
     parser.add_argument("--sink", required=True, help="the sink's spool")
-    parser.add_argument("--received", action="store_true", help="one Received field was added")
-    parser.add_argument("--added", action="append", default=[], metavar="NAME", help="a field that was added, once")
+    parser.add_argument("--received", action="count", default=0, help="a Received field was added, once for each --received")
+    parser.add_argument("--added", action="append", default=[], metavar="NAME", help="a field that was added")
     parser.add_argument("--no-duplicates", action="store_true", help="nothing was done that explains a duplicate")
     parser.add_argument("--unfinished", action="store_true", help="the load generator was stopped early")
     sys.exit(0 if check(parser.parse_args()) else 1)
