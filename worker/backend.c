@@ -15,9 +15,8 @@
 #include "common/mem.h"
 #include "common/milter_names.h"
 #include "worker/outbox.h"
+#include "worker/owed.h"
 
-#define OWED_MAX	64u		/* content packets written ahead of their answers; a power of two */
-#define AHEAD_BYTES	(512u * 1024)	/* content queued ahead of the socket */
 #define REPLY_MAX	(64u * 1024)	/* data of one reply */
 #define REPLBODY_MAX	(1024u * 1024)	/* data of one REPLBODY */
 #define READ_SIZE	(4u * 1024)	/* replies are small */
@@ -26,11 +25,6 @@
 #define SHOWN_BYTES	24		/* of what a stranger says, for the log */
 
 enum phase { NEW, NEGOTIATING, OPEN };
-
-struct owed {
-	uint8_t command;
-	uint32_t sequence;	/* of that packet */
-};
 
 struct backend {
 	struct io io;
@@ -44,8 +38,7 @@ struct backend {
 
 	enum phase phase;
 	bool in_message, saw_recipient, has_answered;
-	struct owed owed[OWED_MAX];	/* a ring */
-	unsigned owed_first, owed_count;
+	struct owed owed;
 	uint32_t sequence;		/* of the last packet, MACRO not counted */
 
 	struct backend_send send;
@@ -62,53 +55,6 @@ struct backend {
 	bool spoiled;			/* a message ended with packets on their way: their answers could be taken for others,
 					 * so it is closed */
 	bool lost, freed;
-};
-
-#define AT(command) (1u << ((command) - 'A'))
-#define ANY	    0xffffffffu
-
-enum reply_kind { ILLEGAL, FINAL, PROGRESS, EDIT };
-
-/* Which reply is legal as an answer to which command. */
-static const struct reply_rule {
-	enum reply_kind kind;
-	uint32_t at;
-	uint32_t action;		/* an EDIT that must have been negotiated */
-	uint32_t protocol;
-} replies[256] = {
-	[SMFIR_CONTINUE] = { FINAL, ANY, 0, 0 },
-	[SMFIR_ACCEPT] = { FINAL, ANY, 0, 0 },
-	[SMFIR_REJECT] = { FINAL, ANY, 0, 0 },
-	[SMFIR_TEMPFAIL] = { FINAL, ANY, 0, 0 },
-	[SMFIR_REPLYCODE] = { FINAL, ANY, 0, 0 },
-	[SMFIR_DISCARD] = { FINAL, ANY, 0, 0 },
-	[SMFIR_SHUTDOWN] = { FINAL, ANY, 0, 0 },
-	[SMFIR_SKIP] = { FINAL, ANY & ~AT(SMFIC_BODYEOB), 0, SMFIP_SKIP },
-	[SMFIR_PROGRESS] = { PROGRESS, ANY, 0, 0 },
-	[SMFIR_ADDHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDHDRS, 0 },
-	[SMFIR_INSHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDHDRS, 0 },
-	[SMFIR_CHGHEADER] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGHDRS, 0 },
-	[SMFIR_REPLBODY] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGBODY, 0 },
-	[SMFIR_CHGFROM] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_CHGFROM, 0 },
-	[SMFIR_ADDRCPT] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDRCPT, 0 },
-	[SMFIR_ADDRCPT_PAR] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_ADDRCPT_PAR, 0 },
-	[SMFIR_DELRCPT] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_DELRCPT, 0 },
-	[SMFIR_QUARANTINE] = { EDIT, AT(SMFIC_BODYEOB), SMFIF_QUARANTINE, 0 },
-};
-
-/* How an event is told. */
-static const struct step {
-	uint8_t command;
-	uint32_t no, nr;		/* SMFIP_*: not sent, not answered */
-	enum milter_stage stage;
-	bool macros, macros_anyway;	/* it has some; they are sent even when the command is not */
-} steps[IPC_EVENT_KINDS] = {
-	[IPC_CONNECT] = { SMFIC_CONNECT, SMFIP_NOCONNECT, SMFIP_NR_CONN, MILTER_STAGE_CONNECT, true, true },
-	[IPC_HELO] = { SMFIC_HELO, SMFIP_NOHELO, SMFIP_NR_HELO, MILTER_STAGE_HELO, true, true },
-	[IPC_MAIL] = { SMFIC_MAIL, SMFIP_NOMAIL, SMFIP_NR_MAIL, MILTER_STAGE_MAIL, true, true },
-	[IPC_RCPT] = { SMFIC_RCPT, SMFIP_NORCPT, SMFIP_NR_RCPT, MILTER_STAGE_RCPT, true, true },
-	[IPC_DATA] = { SMFIC_DATA, SMFIP_NODATA, SMFIP_NR_DATA, MILTER_STAGE_DATA, true, false },
-	[IPC_UNKNOWN] = { SMFIC_UNKNOWN, SMFIP_NOUNKNOWN, SMFIP_NR_UNKN, MILTER_STAGE_COUNT, false, false },
 };
 
 static void on_io(struct io *, int events);
@@ -156,8 +102,7 @@ void backend_free(struct backend *b)
 		b->freed = true;
 		return;
 	}
-	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
-		free(b->options.macros[i]);
+	backend_options_fini(&b->options);
 	buf_fini(&b->in);
 	outbox_fini(&b->out);
 	free(b);
@@ -210,7 +155,7 @@ static bool is_content(uint8_t command)
 /* Begin to wait, or begin a new step of waiting; or there is nothing to wait for. */
 static void arm(struct backend *b)
 {
-	if (!b->owed_count && !b->sending && b->phase == OPEN) {
+	if (!b->owed.count && !b->sending && b->phase == OPEN) {
 		timer_clear(&b->timer);
 		return;
 	}
@@ -231,9 +176,9 @@ static void on_timer(struct timer *t)
 		     (long long)b->conf->timeout_message);
 	else if (b->phase != OPEN)
 		lose(b, BACKEND_TIMED_OUT, "no answer to the negotiation within %lld ms", (long long)b->step_ms);
-	else if (b->owed_count)
+	else if (b->owed.count)
 		lose(b, BACKEND_TIMED_OUT, "no answer to %s within %lld ms",
-		     command_name(b->owed[b->owed_first].command), (long long)b->step_ms);
+		     command_name(owed_head(&b->owed).command), (long long)b->step_ms);
 	else
 		lose(b, BACKEND_TIMED_OUT, "it took no content for %lld ms", (long long)b->step_ms);
 	leave(b);
@@ -265,7 +210,7 @@ static void flush(struct backend *b)
 		deferred_run(&b->later);
 	}
 	/* With no answers to wait for, content that moves is what keeps a step alive. */
-	if (b->sending && !b->owed_count && written >= MILTER_CHUNK_SIZE / 2)
+	if (b->sending && !b->owed.count && written >= MILTER_CHUNK_SIZE / 2)
 		arm(b);
 	io_want(&b->io, result == 0 ? IO_READ | IO_WRITE : IO_READ);
 }
@@ -273,10 +218,8 @@ static void flush(struct backend *b)
 static void note_sent(struct backend *b, uint8_t command, bool answered)
 {
 	b->sequence++;
-	if (!answered)
-		return;
-	assert(b->owed_count < OWED_MAX);
-	b->owed[(b->owed_first + b->owed_count++) % OWED_MAX] = (struct owed){ command, b->sequence };
+	if (answered)
+		owed_push(&b->owed, command, b->sequence);
 }
 
 static void put_macros(struct backend *b, enum milter_stage stage, uint8_t command, const struct macros_scope *scope)
@@ -304,71 +247,18 @@ void backend_negotiate(struct backend *b, int64_t timeout_ms)
 	flush(b);
 }
 
-static uint32_t protocol_of_version(uint32_t version)
-{
-	return version == 2 ? 0x7fu : version == 3 ? 0x17fu : version < 6 ? 0x37fu : SMFIP_ALL;
-}
-
-/* Steps that a version does not know are not to be sent. */
-static uint32_t missing_in_version(uint32_t version)
-{
-	return (version < 3 ? SMFIP_NOUNKNOWN : 0) | (version < 4 ? SMFIP_NODATA : 0);
-}
-
 static void take_optneg(struct backend *b, const struct milter_optneg *answer)
 {
-	struct backend_options *o = &b->options;
-
-	if (answer->version < MILTER_VERSION_MIN || answer->version > MILTER_VERSION_MAX) {
+	if (backend_options_take(&b->options, answer) < 0) {
 		lose(b, BACKEND_BROKEN, "it negotiates protocol version %u, 2 to 6 are known", answer->version);
 		return;
 	}
-	uint32_t actions = BACKEND_ACTIONS & (answer->version < 6 ? 0x3fu : SMFIF_ALL);
-	uint32_t protocol = BACKEND_PROTOCOL & protocol_of_version(answer->version);
-
-	o->version = answer->version;
-	o->actions = answer->actions & actions;
-	o->protocol = (answer->protocol & protocol) | missing_in_version(answer->version);
-	o->foreign_actions = answer->actions & ~actions;
-	o->foreign_protocol = answer->protocol & ~protocol;
-	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
-		if (answer->macros[i])
-			o->macros[i] = mem_strdup(answer->macros[i]);
 	b->phase = OPEN;
 	arm(b);
 	b->ops->on_negotiated(b->ctx);
 }
 
 /* ---- content ---- */
-
-static bool is_answered(const struct backend *b, uint8_t command)
-{
-	uint32_t nr = command == SMFIC_HEADER ? SMFIP_NR_HDR : command == SMFIC_EOH ? SMFIP_NR_EOH :
-		      command == SMFIC_BODY ? SMFIP_NR_BODY : 0;
-
-	return !(b->options.protocol & nr);
-}
-
-static bool is_owed(const struct backend *b, uint8_t command)
-{
-	for (unsigned i = 0; i < b->owed_count; i++)
-		if (b->owed[(b->owed_first + i) % OWED_MAX].command == command)
-			return true;
-	return false;
-}
-
-/* The end of the message waits for every answer, so that a stray CONTINUE never passes for its verdict. */
-static bool may_send(const struct backend *b, uint8_t command)
-{
-	if (command == SMFIC_BODYEOB)
-		return !b->owed_count;
-	if (b->owed_count == OWED_MAX || outbox_pending(&b->out) >= AHEAD_BYTES || !outbox_has_room(&b->out))
-		return false;
-	if (!b->write_ahead)
-		return !b->owed_count;
-	/* A chunk sent after the one it answers with SKIP would be answered or not, depending on the milter. */
-	return command != SMFIC_BODY || !(b->options.protocol & SMFIP_SKIP) || !is_owed(b, SMFIC_BODY);
-}
 
 static void put_content(struct backend *b, uint8_t command)
 {
@@ -383,19 +273,18 @@ static void put_content(struct backend *b, uint8_t command)
 		deferred_run(&b->later);
 		return;
 	}
-	note_sent(b, command, is_answered(b, command));
+	note_sent(b, command, backend_answers_content(b->options.protocol, command));
 }
 
 static void fill(struct backend *b)
 {
-	uint8_t command;
-	unsigned before = b->owed_count;
+	unsigned before = b->owed.count;
 
 	if (is_over(b) || !b->sending)
 		return;
-	while (!b->unfit && (command = backend_send_peek(&b->send)) != 0 && may_send(b, command))
-		put_content(b, command);
-	if (!before && b->owed_count)
+	while (!b->unfit && backend_send_may(&b->send, &b->owed, &b->out, b->write_ahead))
+		put_content(b, backend_send_peek(&b->send));
+	if (!before && b->owed.count)
 		arm(b);
 	flush(b);
 }
@@ -459,18 +348,18 @@ static void enter(struct backend *b, const struct ipc_event *e)
 
 bool backend_tell(struct backend *b, const struct ipc_event *e, const struct macros_scope *scope)
 {
-	const struct step *s = &steps[e->kind];
+	const struct backend_step *s = backend_step_of(e->kind);
 	bool sent = !(b->options.protocol & s->no);
 
 	assert(b->phase == OPEN && backend_reusable(b));
 	enter(b, e);
-	if (s->macros && (sent || s->macros_anyway))
+	if (s->stage < MILTER_STAGE_COUNT && (sent || s->macros_anyway))
 		put_macros(b, s->stage, s->command, scope);
 	if (!sent)
 		return false;
 	put_event(b, e, s->command);
 	note_sent(b, s->command, !(b->options.protocol & s->nr));
-	if (!b->owed_count)
+	if (!b->owed.count)
 		return false;
 	b->step_ms = b->conf->timeout_command;
 	arm(b);
@@ -502,33 +391,19 @@ void backend_quit(struct backend *b)
 
 /* ---- answers ---- */
 
-/* True when the message (not only one recipient) is over for this milter after this answer. */
-static bool ends_message(uint8_t command, uint8_t reply)
-{
-	if (command == SMFIC_BODYEOB)
-		return true;
-	if (reply == SMFIR_CONTINUE || reply == SMFIR_SKIP)
-		return false;
-	if (command == SMFIC_RCPT || command == SMFIC_UNKNOWN)
-		return reply == SMFIR_ACCEPT || reply == SMFIR_DISCARD;
-	return true;
-}
-
 static void take_final(struct backend *b, const struct milter_reply *reply)
 {
-	struct owed asked = b->owed[b->owed_first];
+	struct owed_answer asked = owed_pop(&b->owed);
 	const struct backend_answer answer = {
 		.reply = reply->reply,
 		.text = reply->reply == SMFIR_REPLYCODE ? reply->text : NULL,
 	};
 
-	b->owed_first = (b->owed_first + 1) % OWED_MAX;
-	b->owed_count--;
 	arm(b);
-	if (ends_message(asked.command, answer.reply)) {
+	if (backend_ends_message(asked.command, answer.reply)) {
 		b->in_message = false;
 		b->sending = false;
-		b->spoiled = b->owed_count > 0 || asked.sequence != b->sequence;
+		b->spoiled = b->owed.count > 0 || asked.sequence != b->sequence;
 		timer_clear(&b->timer);
 		if (b->spoiled)
 			shut(b);
@@ -540,11 +415,11 @@ static void take_final(struct backend *b, const struct milter_reply *reply)
 	b->ops->on_answer(b->ctx, &answer);
 }
 
-static void take_edit(struct backend *b, const struct reply_rule *rule, const struct milter_reply *reply)
+static void take_edit(struct backend *b, const struct milter_reply *reply)
 {
 	const char *why = "it is not legal";
 
-	if (rule->action & ~b->options.actions)
+	if (backend_reply_action(reply->reply) & ~b->options.actions)
 		lose(b, BACKEND_BROKEN, "it sends %s without having negotiated that", milter_reply_name(reply->reply));
 	else if (b->ops->on_edit(b->ctx, reply, &why) < 0)
 		lose(b, BACKEND_BROKEN, "%s: %s", milter_reply_name(reply->reply), why);
@@ -552,28 +427,28 @@ static void take_edit(struct backend *b, const struct reply_rule *rule, const st
 
 static void take_reply(struct backend *b, const struct milter_packet *packet)
 {
-	const struct reply_rule *rule = &replies[packet->command];
 	const char *name = milter_reply_name(packet->command), *why = "";
 	struct milter_reply reply;
 
-	if (!name || rule->kind == ILLEGAL) {
+	if (!name) {
 		lose(b, BACKEND_BROKEN, "it sends a packet of unknown type 0x%02x", packet->command);
 		return;
 	}
-	if (!b->owed_count) {
+	if (!b->owed.count) {
 		lose(b, BACKEND_BROKEN, "it sends %s although nothing was asked", name);
 		return;
 	}
-	uint8_t command = b->owed[b->owed_first].command;
+	uint8_t command = owed_head(&b->owed).command;
+	enum backend_reply_kind kind = backend_reply_kind(packet->command, command, b->options.protocol);
 
-	if (!(rule->at & AT(command)) || (rule->protocol & ~b->options.protocol))
+	if (kind == BACKEND_ILLEGAL)
 		lose(b, BACKEND_BROKEN, "it answers %s to %s", name, command_name(command));
 	else if (milter_reply_decode(packet, &reply, &why) < 0)
 		lose(b, BACKEND_BROKEN, "it sends a malformed %s: %s", name, why);
-	else if (rule->kind == PROGRESS)
+	else if (kind == BACKEND_PROGRESS)
 		arm(b);
-	else if (rule->kind == EDIT)
-		take_edit(b, rule, &reply);
+	else if (kind == BACKEND_EDIT)
+		take_edit(b, &reply);
 	else
 		take_final(b, &reply);
 }
@@ -690,7 +565,7 @@ const struct backend_options *backend_options(const struct backend *b)
 
 void backend_set_owner(struct backend *b, const struct backend_ops *ops, void *ctx)
 {
-	assert(b->phase == OPEN && !b->owed_count);
+	assert(b->phase == OPEN && !b->owed.count);
 	b->ops = ops;
 	b->ctx = ctx;
 	b->has_answered = false;
@@ -719,7 +594,7 @@ bool backend_saw_recipient(const struct backend *b)
 
 bool backend_reusable(const struct backend *b)
 {
-	return !b->lost && !b->spoiled && !b->owed_count && !outbox_refers(&b->out);
+	return !b->lost && !b->spoiled && !b->owed.count && !outbox_refers(&b->out);
 }
 
 bool backend_is_silent(const struct backend *b)

@@ -1,8 +1,8 @@
 /* backend.h - one connection to a milter: what it was told, what it owes, what it may say (mfdef.h, version 6)
  *
  * Commands are told one event at a time, the content of a message as a whole. Answers come back in the order of the
- * commands that take one; a table says which answer is legal to which command. Whatever is not, or comes unasked, or
- * late, ends the connection: on_lost. Every wait has a deadline; SMFIR_PROGRESS restarts the step, never the limit
+ * commands that take one; backend_rules.h says which answer is legal to which command. Whatever is not, or comes
+ * unasked, or late, ends the connection: on_lost. Every wait has a deadline; SMFIR_PROGRESS restarts the step, never the limit
  * that backend_set_limit() has set.
  */
 #ifndef MILTERD_WORKER_BACKEND_H
@@ -14,22 +14,11 @@
 #include "common/conf.h"
 #include "common/ipc.h"
 #include "common/milter_codec.h"
+#include "worker/backend_rules.h"
 #include "worker/backend_send.h"
 #include "worker/macros.h"
 
 struct backend;
-
-/* What we offer. Quarantine is not among it as long as no listener can do it: a filter that insists then refuses
- * to negotiate, which is better than mail that should have been held and was not. */
-#define BACKEND_ACTIONS	 (SMFIF_ALL & ~SMFIF_QUARANTINE)
-#define BACKEND_PROTOCOL SMFIP_ALL
-
-/* The outcome of the negotiation: never more than was offered and than the version knows. */
-struct backend_options {
-	uint32_t version, actions, protocol;
-	uint32_t foreign_actions, foreign_protocol;	/* what it answered beyond that: ignored */
-	char *macros[MILTER_STAGE_COUNT];		/* names it asks for; NULL: it did not say */
-};
 
 enum backend_loss {
 	BACKEND_CLOSED,		/* the connection is gone: the milter may be told again on another */

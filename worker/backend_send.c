@@ -6,7 +6,8 @@
 
 #include "common/milter_codec.h"
 
-#define PACKET_DATA_MAX 65535u	/* libmilter closes the connection above it */
+#define PACKET_DATA_MAX 65535u		/* libmilter closes the connection above it */
+#define AHEAD_BYTES	(512u * 1024)	/* content queued ahead of the socket */
 
 /* Go on to the first part, from this one on, that has something in it. */
 static void settle(struct backend_send *s)
@@ -38,6 +39,26 @@ uint8_t backend_send_peek(const struct backend_send *s)
 	};
 
 	return command[s->part];
+}
+
+bool backend_send_may(const struct backend_send *s, const struct owed *owed, const struct outbox *out, bool write_ahead)
+{
+	switch (s->part) {
+	case BACKEND_SEND_END:
+		return false;
+	case BACKEND_SEND_EOM:
+		return !owed->count;
+	case BACKEND_SEND_BODY:
+		/* A chunk sent after the one that is answered with SKIP would be answered or not, as the milter likes. */
+		if ((s->protocol & SMFIP_SKIP) && owed_has(owed, SMFIC_BODY))
+			return false;
+		break;
+	default:
+		break;
+	}
+	if (owed_is_full(owed) || outbox_pending(out) >= AHEAD_BYTES || !outbox_has_room(out))
+		return false;
+	return write_ahead || !owed->count;
 }
 
 static int put_header(struct backend_send *s, struct outbox *out)

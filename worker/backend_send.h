@@ -1,6 +1,7 @@
 /* backend_send.h - the content of a message as the packets one milter gets: HEADER, EOH, BODY, BODYEOB
  *
- * Only what comes next; when it may go out is for the backend to say. Steps the milter opted out of are not there.
+ * What comes next, and whether it may go out before the answers to what went before have come. Steps the milter opted
+ * out of are not there.
  */
 #ifndef MILTERD_WORKER_BACKEND_SEND_H
 #define MILTERD_WORKER_BACKEND_SEND_H
@@ -11,6 +12,7 @@
 
 #include "common/edit.h"
 #include "worker/outbox.h"
+#include "worker/owed.h"
 
 /* A message as this milter sees it. Everything must live until the milter's verdict. */
 struct backend_content {
@@ -32,6 +34,9 @@ struct backend_send {
 void backend_send_begin(struct backend_send *, const struct backend_content *, uint32_t protocol);
 /* The command of the next packet; 0 at the end. */
 uint8_t backend_send_peek(const struct backend_send *);
+/* There is a next packet, and it may be queued now. The end of the message waits for every answer, so that a stray
+ * CONTINUE never passes for its verdict; what comes before it may be written ahead, within limits. */
+bool backend_send_may(const struct backend_send *, const struct owed *, const struct outbox *, bool write_ahead);
 /* Queue that packet. 0, or -1 when it is larger than a milter reads: then this message cannot be shown to it. */
 int backend_send_next(struct backend_send *, struct outbox *);
 /* The milter wants no more packets of this command. */

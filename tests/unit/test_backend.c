@@ -395,13 +395,14 @@ Test(backend, a_reply_byte_by_byte_is_a_reply_and_half_of_one_is_none)
 	struct script script = { .rule = { { .command = 'C' }, { .command = 'H', .bytes = "\0\0\0", .len = 3, .hangs_up = true } } };
 	const char *arg[] = { "mail.test", "4", "25", "192.0.2.1" };
 	const struct ipc_event event = { .kind = IPC_CONNECT, .arg = arg, .arg_count = 4 };
+	static const char reply[] = REPLY("c");
 
 	open_bench(&b, &script);
 	negotiate(&b);
 	b.is_busy = backend_tell(b.backend, &event, &b.scope);
 	for (size_t i = 0; i < 5; i++) {
 		cr_expect(b.is_busy);
-		script_send(b.milter, 1, REPLY("c") + i, 1);
+		script_send(b.milter, 1, &reply[i], 1);
 		script_until(has_ended, &b, i < 4 ? 5 : WAIT_MS);
 	}
 	tell(&b, IPC_HELO);

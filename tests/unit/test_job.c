@@ -17,7 +17,6 @@
 #define MILTERS	   3
 #define WAIT_MS	   5000
 #define FULL	   "C(mail.test) H(mail.test) M(<a@b>) R(<c@d>) T L(Subject) N B(6) E"
-#define MESSAGE	   "Subject: x\r\n\r\nbody\r\n"
 #define ONLY_EOM   (SMFIP_NR_CONN | SMFIP_NR_HELO | SMFIP_NR_MAIL | SMFIP_NR_RCPT | SMFIP_NR_DATA | SMFIP_NR_UNKN | \
 		    SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY)
 
@@ -42,6 +41,7 @@ struct chain {
 };
 
 static struct chain chain;
+static const char message[] = "Subject: x\r\n\r\nbody\r\n";
 
 static const char *text(struct buf *b)
 {
@@ -86,7 +86,7 @@ static void on_eom_begun(void *ctx, uint64_t session, unsigned milter)
 static const uint8_t *on_content(void *ctx, const struct ipc_content *content)
 {
 	(void)ctx;
-	return content->buffer == 1 ? (const uint8_t *)MESSAGE : NULL;
+	return content->buffer == 1 ? (const uint8_t *)message : NULL;
 }
 
 static void on_release(void *ctx, const struct ipc_content *content)
@@ -163,7 +163,7 @@ static int event(enum ipc_event_kind kind, unsigned flags, const char *first)
 	struct ipc_event e = {
 		.number = ++chain.number, .kind = (uint8_t)kind, .flags = (uint8_t)flags, .arg = arg,
 		.arg_count = kind == IPC_CONNECT ? 4 : kind == IPC_DATA || kind == IPC_EOM ? 0 : 1,
-		.content = { .buffer = 1, .generation = 1, .length = sizeof(MESSAGE) - 1 },
+		.content = { .buffer = 1, .generation = 1, .length = sizeof(message) - 1 },
 	};
 	struct buf record = { 0 };
 	struct wire w;
@@ -224,14 +224,14 @@ static const char *edited_header(void)
 	struct wire w;
 
 	wire_init(&w, buf_head(&chain.edits), buf_len(&chain.edits));
-	edit_result_take(&w, &arena, (const uint8_t *)MESSAGE, strlen("Subject: x\r\n"), &result);
+	edit_result_take(&w, &arena, (const uint8_t *)message, strlen("Subject: x\r\n"), &result);
 	cr_assert(wire_finished(&w));
 	buf_clear(&out);
 	for (size_t i = 0; result.edits && i < result.segment_count; i++) {
 		const struct edit_segment *s = &result.segment[i];
 
 		if (s->source == EDIT_ORIGINAL)
-			buf_append(&out, MESSAGE + s->offset, s->length);
+			buf_append(&out, &message[s->offset], s->length);
 		else if (s->source == EDIT_LITERAL)
 			buf_append(&out, s->literal, s->length);
 	}
@@ -440,9 +440,9 @@ Test(job, a_milter_that_was_told_no_recipient_gets_abort_and_not_data)
 Test(job, accept_means_the_session_before_mail_and_the_message_after_it)
 {
 	static const struct script session = { .rule = { SAYS('H', "\0\0\0\1a") } };
-	static const struct script message = { .rule = { { .command = 'R', .nth = 1, .bytes = "\0\0\0\1a", .len = 5 } } };
+	static const struct script once = { .rule = { { .command = 'R', .nth = 1, .bytes = "\0\0\0\1a", .len = 5 } } };
 
-	start(2, (const struct script *[]){ &session, &message, NULL });
+	start(2, (const struct script *[]){ &session, &once, NULL });
 	greet();
 	for (int i = 0; i < 2; i++) {
 		envelope();
