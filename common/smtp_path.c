@@ -134,7 +134,9 @@ static bool scan_source_route(struct scan *s)
 /* What stands between the brackets of a path. The address without its route is from *address to s->at. */
 static bool scan_inner(struct scan *s, enum smtp_path_kind kind, const char **address, const char **why)
 {
-	*address = s->at;
+	const char *start = s->at;
+
+	*address = start;
 	if (next_is(s, '@')) {
 		*why = "the source route is malformed";
 		if (!scan_source_route(s))
@@ -149,8 +151,8 @@ static bool scan_inner(struct scan *s, enum smtp_path_kind kind, const char **ad
 	if (!next_is(s, '@')) {
 		*why = "the address has no domain";
 		/* RFC 5321 4.1.1.3: the one recipient without a domain. */
-		return kind == SMTP_PATH_FORWARD && s->at - *address == 10 &&
-			strncasecmp(*address, "postmaster", 10) == 0;
+		return kind == SMTP_PATH_FORWARD && *address == start && s->at - start == 10 &&
+			strncasecmp(start, "postmaster", 10) == 0;
 	}
 	s->at++;
 	*why = "the domain is malformed";

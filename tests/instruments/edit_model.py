@@ -365,7 +365,8 @@ HEADER_CASES = [
 ]
 DELETE_ASCENDING = [("change", 1, b"A", b""), ("change", 2, b"A", b"")]
 BODY_CASES = [
-    ([b""], b""), ([b"a"], b"a\r\n"), ([b"a\r", b"\nb\n"], b"a\r\nb\r\n"), ([b"a\rb\r\r\n"], b"a b \r\n"), ([b"a\r"], b"a\r\n"),
+    ([b""], b""), ([b"a"], b"a\r\n"), ([b"a\r", b"\nb\n"], b"a\r\nb\r\n"), ([b"a\rb\r\r\n"], b"a b \r\n"),
+    ([b"a\r"], b"a\r\n"),
 ]
 PATH_CASES = [
     (b"<>", True, b""), (b"", True, b""), (b"", False, None), (b"<a@b>", False, b"a@b"), (b"a@b", False, b"a@b"),
@@ -410,8 +411,10 @@ def self_test():
         Milter([("from", b"<>", b"RET=FULL SIZE=1"), ("rcpt", b"<c@Y>", None), ("delrcpt", b'"b"@y')]),
         Milter([("rcpt", b"d@y", b"NOTIFY=NEVER ORCPT=x")]),
         Milter([("delrcpt", b"c@y")], commits=False)])
-    check("envelope", got.envelope, Envelope(b"", [b"SIZE=9", b"RET=FULL"], [Rcpt(b"c@y"), Rcpt(b"d@y", [b"NOTIFY=NEVER"])]))
-    got = expect(b"A:  1\r\nB: 2\r\n 3\r\n\r\n", None, envelope, [Milter([("add", b"X", b"y")]), Milter([], leadspc=True)])
+    check("envelope", got.envelope,
+          Envelope(b"", [b"SIZE=9", b"RET=FULL"], [Rcpt(b"c@y"), Rcpt(b"d@y", [b"NOTIFY=NEVER"])]))
+    got = expect(b"A:  1\r\nB: 2\r\n 3\r\n\r\n", None, envelope,
+                 [Milter([("add", b"X", b"y")]), Milter([], leadspc=True)])
     check("views", got.views, [([(b"A", b" 1"), (b"B", b"2\n 3")], b""),
                                ([(b"A", b"  1"), (b"B", b" 2\n 3"), (b"X", b" y")], b"")])
     print(f"1..{len(results)}")

@@ -28,7 +28,7 @@ Test(smtp_path, nothing_that_could_end_or_split_a_command_is_an_address)
 		"<a@.b.example>", "<a@b.example.>", "<a@b/c.example>", "<a@[1.2.3]>", "<a@[1.2.3.4>", "<a@[]>",
 		"<a@[1.2.3.4]x>", "<a@[IPv6:1.2.3.4]>", "<a@[IPv6:::1]\r\n>", "<a@[x-:y]>", "<a@[tag:]>",
 		"<a@[tag:x\\]]>", "<a@[tag:x y]>", "<a@[:y]>", "<@a.example>", "<@a.example:>", "<@a.example,:b@c.example>",
-		"<@a.example b@c.example>", "<a(comment)@b.example>", "<a,b@c.example>", "<postmasters>", "<root>",
+		"<@a.example b@c.example>", "<a(comment)@b.example>", "<a,b@c.example>", "<postmasters>", "<@a.example:postmaster>", "<root>",
 		"<\x80\x81", "<a@\xc3\xa9", "<\"\\\xc3\xa9\"@b.example>", "<a@b.example\x7f>",
 	};
 	const char *why;
