@@ -3,6 +3,7 @@
 #include "common/smtp_path.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
@@ -47,8 +48,7 @@ static bool skip(struct scan *s, char c)
 /* Quoted-string: DQUOTE *(qtextSMTP / quoted-pairSMTP) DQUOTE. */
 static bool scan_quoted(struct scan *s)
 {
-	if (!skip(s, '"'))
-		return false;
+	s->at++;	/* the quote that the caller has seen */
 	while (s->at < s->end && *s->at != '"') {
 		if (*s->at == '\\') {
 			s->at++;
@@ -81,8 +81,7 @@ static bool is_address_literal(const char *text, size_t len)
 	struct in6_addr address;
 	size_t tag = 0;
 
-	if (len >= sizeof(copy))
-		return false;
+	assert(len < sizeof(copy));	/* no longer than a path */
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 	if (strncasecmp(copy, "IPv6:", 5) == 0)
@@ -96,9 +95,7 @@ static bool is_address_literal(const char *text, size_t len)
 
 static bool scan_literal(struct scan *s)
 {
-	if (!skip(s, '['))
-		return false;
-	const char *start = s->at;
+	const char *start = ++s->at;	/* behind the bracket that the caller has seen */
 
 	/* dcontent: %d33-90 / %d94-126 */
 	while (s->at < s->end && *s->at > 32 && *s->at < 127 && !strchr("[\\]", *s->at))
