@@ -2,6 +2,8 @@
 #ifndef MILTERD_VERDICT_H
 #define MILTERD_VERDICT_H
 
+#include <stdbool.h>
+
 enum verdict {
 	VERDICT_CONTINUE,	/* nothing against it so far */
 	VERDICT_ACCEPT,		/* no further questions about this message (or, at CONNECT and HELO, this session) */
@@ -11,6 +13,12 @@ enum verdict {
 	VERDICT_SHUTDOWN,	/* 421 and close */
 	VERDICT_COUNT
 };
+
+/* Neither CONTINUE nor ACCEPT: nobody else is asked about the event. */
+static inline bool verdict_is_refusal(enum verdict verdict)
+{
+	return verdict != VERDICT_CONTINUE && verdict != VERDICT_ACCEPT;
+}
 
 /* "continue", "accept", ... */
 const char *verdict_name(enum verdict);

@@ -159,17 +159,12 @@ static void put_said(struct job *j, struct ipc_verdict *v)
 	}
 }
 
-static bool is_refusal(enum verdict verdict)
-{
-	return verdict != VERDICT_CONTINUE && verdict != VERDICT_ACCEPT;
-}
-
 /* The rule of ipc.h. */
 static bool ends_message(const struct job *j, enum verdict verdict)
 {
 	uint8_t kind = j->target->event.kind;
 
-	return kind == IPC_EOM || (is_refusal(verdict) && (kind == IPC_MAIL || kind == IPC_DATA));
+	return kind == IPC_EOM || (verdict_is_refusal(verdict) && (kind == IPC_MAIL || kind == IPC_DATA));
 }
 
 /* Say it, and end what it ends. */
@@ -331,7 +326,7 @@ static void on_seat_done(void *ctx, struct seat *s)
 	struct job *j = ctx;
 
 	assert(j->target && s == &j->seat[j->at]);
-	if (is_refusal(s->result.verdict)) {
+	if (verdict_is_refusal(s->result.verdict)) {
 		refuse(j, s);
 		return;
 	}
@@ -355,7 +350,7 @@ static void run(struct job *j)
 
 		if (!seat_run(s, j->target->event.number, at_eom ? content_for_next(j) : NULL))
 			return;
-		if (is_refusal(s->result.verdict)) {
+		if (verdict_is_refusal(s->result.verdict)) {
 			refuse(j, s);
 			return;
 		}

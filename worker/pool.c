@@ -12,30 +12,20 @@
 #include "common/dial.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/interest.h"
 
 #define TICK_MS		1000
 #define RATE_WINDOW_MS	50	/* spares for as many sessions as come in this time, while new ones are opened */
 #define RATE_SHIFT	10	/* the rate is kept in 1/1024 a second */
-#define BACKOFF_MIN_MS	100
-#define BACKOFF_MAX_MS	30000
 #define EARLY_END	8	/* weight of a message that was ended in the middle */
 #define EARLY_LIMIT	64	/* from here on nothing is written ahead */
 #define EARLY_MAX	256
 
 enum line_state { LINE_DIALING, LINE_NEGOTIATING, LINE_SPARE, LINE_TAKEN, LINE_EVICTABLE };
 
-struct endpoint {
-	struct buf name;	/* NUL-terminated */
-	uint32_t interest;	/* after the last negotiation */
-	bool known;
-	bool told_foreign;	/* bits beyond our offer were logged */
-};
-
 struct pool {
 	const struct conf_milter *conf;
 	size_t min, max;
-	struct endpoint *endpoint;
+	struct reach reach;
 	char *macros[MILTER_STAGE_COUNT];
 	struct line *spares;		/* oldest first */
 	struct line *openings;
@@ -44,12 +34,10 @@ struct pool {
 	struct pool_waiter *waiters;	/* first come first */
 	struct pool_counts counts;
 	size_t evictable_count;
-	unsigned start;			/* endpoint to begin with */
 
 	unsigned takes;			/* in this tick */
 	uint32_t rate;			/* smoothed, takes a second << RATE_SHIFT */
-	bool down, draining;
-	int64_t backoff_ms, not_before;
+	bool draining;
 	unsigned early;
 	struct timer tick;
 	struct deferred work;
@@ -78,15 +66,11 @@ struct pool *pool_new(const struct conf_milter *conf, size_t min, size_t max)
 {
 	struct pool *p = mem_alloc(sizeof(*p));
 
-	assert(max >= 1 && conf->endpoints.count >= 1);
+	assert(max >= 1);
 	p->conf = conf;
 	p->min = min < max ? min : max;
 	p->max = max;
-	p->endpoint = mem_array(conf->endpoints.count, sizeof(*p->endpoint));
-	for (size_t i = 0; i < conf->endpoints.count; i++) {
-		addr_print(&p->endpoint[i].name, &conf->endpoints.item[i]);
-		buf_append(&p->endpoint[i].name, "", 1);
-	}
+	reach_init(&p->reach, conf);
 	for (enum milter_stage stage = 0; stage < MILTER_STAGE_COUNT; stage++)
 		p->macros[stage] = join_words(conf_milter_macros(conf, stage));
 	timer_init(&p->tick, on_tick, p);
@@ -161,11 +145,9 @@ void pool_free(struct pool *p)
 		line_free(p->openings);
 	timer_fini(&p->tick);
 	deferred_cancel(&p->work);
-	for (size_t i = 0; i < p->conf->endpoints.count; i++)
-		buf_fini(&p->endpoint[i].name);
+	reach_fini(&p->reach);
 	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
 		free(p->macros[i]);
-	free(p->endpoint);
 	free(p);
 }
 
@@ -236,7 +218,7 @@ struct line *pool_take(struct pool *p, struct pool_waiter *w)
 			return line;
 		}
 		log_debug("event=spare-dead milter=%s endpoint=%s", p->conf->name,
-			  pool_endpoint_name(p, line->endpoint));
+			  reach_name(&p->reach, line->endpoint));
 		line_free(line);
 	}
 	w->pool = p;
@@ -276,82 +258,36 @@ void pool_set_evictable(struct line *line, void (*on_evict)(void *ctx), void *ct
 
 /* ---- opening ---- */
 
-static void note_reached(struct pool *p, const struct line *line)
-{
-	if (p->down)
-		log_notice("event=milter-up milter=%s endpoint=%s", p->conf->name,
-			   pool_endpoint_name(p, line->endpoint));
-	p->down = false;
-	p->backoff_ms = 0;
-	p->not_before = 0;
-}
-
-static void back_off(struct pool *p)
-{
-	p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
-	if (p->backoff_ms > BACKOFF_MAX_MS)
-		p->backoff_ms = BACKOFF_MAX_MS;
-	/* Workers that lost the same milter do not come back in step. */
-	p->not_before = clock_now_ms() + p->backoff_ms * (80 + clock_now_us() % 41) / 100;
-}
-
-static void note_failed(struct pool *p, unsigned endpoint, const char *why)
-{
-	if (!p->down)
-		log_error("event=milter-down milter=%s endpoint=%s stage=connect cause=\"%s\"", p->conf->name,
-			  pool_endpoint_name(p, endpoint), why);
-	p->down = true;
-	back_off(p);
-}
-
 /* One endpoint did not do: the next, or this was all. */
 static void endpoint_failed(struct line *line, const char *why)
 {
 	struct pool *p = line->pool;
 	struct pool_waiter *w = p->waiters;
 	unsigned endpoint = line->endpoint;
+	bool last = ++line->tried == p->conf->endpoints.count;
 
 	backend_free(line->backend);
 	line->backend = NULL;
 	line->state = LINE_DIALING;
-	p->endpoint[endpoint].known = false;
-	p->start = (endpoint + 1) % p->conf->endpoints.count;
-	if (++line->tried < p->conf->endpoints.count) {
-		log_warning("event=milter-endpoint-down milter=%s endpoint=%s stage=connect cause=\"%s\"",
-			    p->conf->name, pool_endpoint_name(p, endpoint), why);
+	reach_failed(&p->reach, endpoint, last, why);
+	if (!last) {
 		dial_endpoint(line);
 		return;
 	}
-	note_failed(p, endpoint, why);
 	line_free(line);
 	if (w && w->covered) {
 		stop_waiting(w);
-		w->on_failure(w->ctx, pool_endpoint_name(p, endpoint), why);
+		w->on_failure(w->ctx, reach_name(&p->reach, endpoint), why);
 	}
-}
-
-static void log_foreign(struct pool *p, struct endpoint *e, const struct backend_options *o)
-{
-	if (e->told_foreign || !(o->foreign_actions | o->foreign_protocol))
-		return;
-	e->told_foreign = true;
-	log_notice("event=milter-options milter=%s endpoint=%s foreign-actions=0x%x foreign-steps=0x%x "
-		   "cause=\"it negotiated what was not offered, which is ignored\"",
-		   p->conf->name, (const char *)e->name.data, o->foreign_actions, o->foreign_protocol);
 }
 
 static void on_negotiated(void *ctx)
 {
 	struct line *line = ctx;
 	struct pool *p = line->pool;
-	struct endpoint *e = &p->endpoint[line->endpoint];
-	const struct backend_options *options = backend_options(line->backend);
 	struct pool_waiter *w = p->waiters;
 
-	e->interest = interest_of(options->protocol);
-	e->known = true;
-	log_foreign(p, e, options);
-	note_reached(p, line);
+	reach_negotiated(&p->reach, line->endpoint, backend_options(line->backend));
 	if (w) {
 		become_taken(line);
 		stop_waiting(w);
@@ -376,10 +312,9 @@ static void on_lost(void *ctx, enum backend_loss loss, const char *why)
 	}
 	log_write(loss == BACKEND_BROKEN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, 0,
 		  "event=spare-lost milter=%s endpoint=%s cause=\"%s\"", p->conf->name,
-		  pool_endpoint_name(p, line->endpoint), why);
+		  reach_name(&p->reach, line->endpoint), why);
 	/* A milter that accepts and closes at once must not be called in a circle. */
-	if (p->not_before < clock_now_ms() + BACKOFF_MIN_MS)
-		p->not_before = clock_now_ms() + BACKOFF_MIN_MS;
+	reach_dropped(&p->reach);
 	line_free(line);
 }
 
@@ -425,11 +360,10 @@ static void on_dialed(void *ctx, int fd, const char *why)
 static void dial_endpoint(struct line *line)
 {
 	struct pool *p = line->pool;
-	size_t count = p->conf->endpoints.count;
 	int64_t left = line->deadline - clock_now_ms();
-	int64_t share = left / (int64_t)(count - line->tried);
+	int64_t share = left / (int64_t)(p->conf->endpoints.count - line->tried);
 
-	line->endpoint = line->tried ? (line->endpoint + 1) % (unsigned)count : p->start;
+	line->endpoint = line->tried ? reach_after(&p->reach, line->endpoint) : reach_first(&p->reach);
 	line->dial = dial_start(&p->conf->endpoints.item[line->endpoint], share > 1 ? share : 1, on_dialed, line);
 }
 
@@ -451,8 +385,7 @@ static size_t spares_wanted(const struct pool *p)
 static void look_after(struct deferred *d)
 {
 	struct pool *p = d->ctx;
-	bool may_refill = clock_now_ms() >= p->not_before;
-	size_t wanted = p->counts.waiting + (may_refill ? spares_wanted(p) : 0);
+	size_t wanted = p->counts.waiting + (reach_may_try(&p->reach) ? spares_wanted(p) : 0);
 
 	while (p->counts.opening + p->counts.spare < wanted && in_use(p) < p->max)
 		dial_endpoint(line_new(p));
@@ -494,28 +427,9 @@ void pool_drain(struct pool *p)
 
 /* ---- questions ---- */
 
-const char *pool_endpoint_name(const struct pool *p, unsigned endpoint)
+const struct reach *pool_reach(const struct pool *p)
 {
-	return (const char *)p->endpoint[endpoint].name.data;
-}
-
-bool pool_interest(const struct pool *p, uint32_t *interest)
-{
-	bool known = false;
-
-	*interest = 0;
-	for (size_t i = 0; i < p->conf->endpoints.count; i++) {
-		if (!p->endpoint[i].known)
-			continue;
-		known = true;
-		*interest |= p->endpoint[i].interest;
-	}
-	return known;
-}
-
-bool pool_is_down(const struct pool *p)
-{
-	return p->down;
+	return &p->reach;
 }
 
 void pool_note_message(struct pool *p, bool ended_early)

@@ -16,6 +16,7 @@
 #include "common/conf.h"
 #include "common/loop.h"
 #include "worker/backend.h"
+#include "worker/reach.h"
 
 struct pool;
 
@@ -67,11 +68,8 @@ void pool_set_evictable(struct line *, void (*on_evict)(void *ctx), void *ctx);
 /* Open no spares any more, and close them. */
 void pool_drain(struct pool *);
 
-const char *pool_endpoint_name(const struct pool *, unsigned endpoint);
-/* What the milter answers, from its negotiations (all endpoints together); false as long as there was none. */
-bool pool_interest(const struct pool *, uint32_t *interest);
-/* The last attempt to reach it failed. */
-bool pool_is_down(const struct pool *);
+/* Its endpoints, and whether they can be reached. */
+const struct reach *pool_reach(const struct pool *);
 
 /* A milter that often ends messages in the middle costs a connection each time when content is written ahead: then
  * it gets it packet by packet. */

@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/loop.h"
-#include "common/smtp_reply.h"
+#include "worker/answer.h"
 #include "worker/interest.h"
 
 #define LOSSES_MAX	 1u	/* of lines on which the milter had spoken, in a message */
@@ -213,7 +213,7 @@ static uint32_t line_interest(const struct seat *s)
 
 	if (s->line)
 		return interest_of(backend_options(s->line->backend)->protocol);
-	return pool_interest(s->pool, &interest) ? interest : interest_of_unknown();
+	return reach_interest(pool_reach(s->pool), &interest) ? interest : interest_of_unknown();
 }
 
 /* Among what it has not been told, up to the target, is something that it answers. */
@@ -310,7 +310,7 @@ bool seat_run(struct seat *s, uint32_t target, const struct backend_content *con
 	if (s->out_session || s->out_message || s->resting)
 		return go_on(s);
 	/* It is known to be away, and nothing but a greeting depends on it yet: that is not worth a wait. */
-	if (!s->line && !journal_in_message(s->journal) && pool_is_down(s->pool))
+	if (!s->line && !journal_in_message(s->journal) && pool_reach(s->pool)->down)
 		return go_on(s);
 	if (s->line)
 		pool_set_evictable(s->line, NULL, NULL);
@@ -323,7 +323,7 @@ uint32_t seat_interest(const struct seat *s)
 
 	if (s->out_session)
 		return 0;
-	return pool_interest(s->pool, &interest) ? interest : interest_of_unknown();
+	return reach_interest(pool_reach(s->pool), &interest) ? interest : interest_of_unknown();
 }
 
 /* ---- what it says ---- */
@@ -352,53 +352,13 @@ static void on_eom(void *ctx)
 	s->ops->on_eom(s->ctx, s);
 }
 
-/* A reply text that is not sound is not passed on, but its class counts. */
-static enum verdict take_reply_code(struct seat *s, const char *text, const char **reply)
-{
-	const char *why = "";
-
-	*reply = smtp_reply_from_milter(&s->journal->arena, text, &why);
-	if (!*reply)
-		log_write(LOG_LEVEL_NOTICE, s->session, "event=milter-reply milter=%s cause=\"%s\" text=\"%s\"",
-			  s->conf->name, why, text);
-	if (*reply && smtp_reply_code(*reply) == 421)
-		return VERDICT_SHUTDOWN;
-	return text[0] == '5' ? VERDICT_REJECT : VERDICT_TEMPFAIL;
-}
-
-static enum verdict verdict_of(struct seat *s, const struct backend_answer *answer, const char **reply)
-{
-	*reply = NULL;
-	switch (answer->reply) {
-	case SMFIR_ACCEPT:
-		return VERDICT_ACCEPT;
-	case SMFIR_REJECT:
-		return VERDICT_REJECT;
-	case SMFIR_TEMPFAIL:
-		return VERDICT_TEMPFAIL;
-	case SMFIR_DISCARD:
-		return VERDICT_DISCARD;
-	case SMFIR_SHUTDOWN:
-		return VERDICT_SHUTDOWN;
-	case SMFIR_REPLYCODE:
-		return take_reply_code(s, answer->text, reply);
-	default:
-		return VERDICT_CONTINUE;
-	}
-}
-
-static bool is_refusal(enum verdict verdict)
-{
-	return verdict != VERDICT_CONTINUE && verdict != VERDICT_ACCEPT;
-}
-
 /* Its verdict on the content. */
 static void settle_content(struct seat *s, enum verdict verdict)
 {
 	bool ended_early = !s->eom_begun;
 
 	pool_note_message(s->pool, ended_early);
-	if (is_refusal(verdict))
+	if (verdict_is_refusal(verdict))
 		edits_drop(s->edits);
 	else if (s->edits)
 		edits_commit(s->edits);
@@ -453,8 +413,8 @@ static void on_answer(void *ctx, const struct backend_answer *answer)
 	s->told = number;
 	if (number > s->answered)
 		s->answered = number;
-	verdict = settle(s, entry, answer->reply, verdict_of(s, answer, &reply));
-	if (!is_refusal(verdict)) {
+	verdict = settle(s, entry, answer->reply, answer_verdict(answer, &s->journal->arena, s->session, s->conf->name, &reply));
+	if (!verdict_is_refusal(verdict)) {
 		if (verdict == VERDICT_ACCEPT || entry->event.kind == IPC_EOM)
 			note_said(s, verdict, false);
 		if (s->out_session || s->out_message) {
@@ -505,7 +465,7 @@ static void lost_between(struct seat *s, bool may_again, const char *endpoint, c
 static void on_lost(void *ctx, enum backend_loss loss, const char *why)
 {
 	struct seat *s = ctx;
-	const char *endpoint = pool_endpoint_name(s->pool, s->line->endpoint);
+	const char *endpoint = reach_name(pool_reach(s->pool), s->line->endpoint);
 	bool may_again = may_tell_again(s, loss, backend_has_answered(s->line->backend));
 
 	if (!s->asked) {

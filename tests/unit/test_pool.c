@@ -206,7 +206,7 @@ Test(pool, a_dead_milter_fails_those_who_wait_and_is_not_called_in_a_circle)
 	wait_for(0);
 	cr_expect_null(taker[0].line);
 	cr_expect(strstr(taker[0].why, "connect: No such file or directory"), "%s", taker[0].why);
-	cr_expect(pool_is_down(pool));
+	cr_expect(pool_reach(pool)->down);
 	script_until(never, NULL, 20);
 	cr_expect_eq(pool_counts(pool).opening, 0, "it rests");
 
@@ -215,7 +215,7 @@ Test(pool, a_dead_milter_fails_those_who_wait_and_is_not_called_in_a_circle)
 	take(1);
 	wait_for(1);
 	cr_expect_not_null(taker[1].line);
-	cr_expect_not(pool_is_down(pool));
+	cr_expect_not(pool_reach(pool)->down);
 	wait_for_spares(4);
 }
 
@@ -244,7 +244,7 @@ Test(pool, the_next_endpoint_is_tried_when_one_fails_and_comes_first_then)
 	wait_for(0);
 	cr_assert_not_null(taker[0].line, "%s", taker[0].why);
 	cr_expect_eq(taker[0].line->endpoint, 1);
-	cr_expect_not(pool_is_down(pool));
+	cr_expect_not(pool_reach(pool)->down);
 	take(1);
 	wait_for(1);
 	cr_expect_eq(taker[1].line->endpoint, 1);
