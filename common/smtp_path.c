@@ -147,8 +147,8 @@ static bool scan_inner(struct scan *s, enum smtp_path_kind kind, const char **ad
 		return false;
 	if (!next_is(s, '@')) {
 		*why = "the address has no domain";
-		/* RFC 5321 4.1.1.3: the one recipient without a domain. */
-		return kind == SMTP_PATH_FORWARD && *address == start && s->at - start == 10 &&
+		/* RFC 5321 4.1.1.3: the one recipient without a domain, and it has no route. */
+		return kind == SMTP_PATH_FORWARD && s->at - start == 10 &&
 			strncasecmp(start, "postmaster", 10) == 0;
 	}
 	s->at++;
