@@ -119,14 +119,21 @@ class Sink(Process):
 
     def __init__(self, place, name, options, endpoint=None):
         self.spool = place.path(name + ".spool")
+        self.seen = 0
         self.endpoint = endpoint or "unix:" + place.path(name + ".sock")
         super().__init__([os.path.join(BUILD, "tests/instruments/sink"), "--listen", self.endpoint, "--spool",
                           self.spool, *options], place.path(name + ".log"))
         wait_for(lambda: answers(self.endpoint), "the sink")
 
-    def records(self, skip=0):
-        """All messages, or those after the first ones."""
-        return list(spool.read(self.spool))[skip:]
+    def records(self):
+        """All messages."""
+        return list(spool.read(self.spool))
+
+    def new_records(self):
+        """The messages since the last call."""
+        records = list(spool.read(self.spool, self.seen))
+        self.seen = records[-1].end if records else self.seen
+        return records
 
     def stop(self, seconds=PATIENCE):
         was_running = self.process.poll() is None
