@@ -374,6 +374,7 @@ def without_received(content):
 
 
 def run_case(number, rule, function, seconds):
+    """Whether it did not fail."""
     place = Place()
     signal.alarm(seconds)
     try:
@@ -381,7 +382,7 @@ def run_case(number, rule, function, seconds):
         place.stop()
     except Skip as reason:
         print(f"ok {number} - {rule} # SKIP {reason}", flush=True)
-        return
+        return True
     except BaseException:  # pylint: disable=broad-except
         print(f"not ok {number} - {rule}")
         signal.alarm(0)
@@ -389,13 +390,14 @@ def run_case(number, rule, function, seconds):
         for line in (traceback.format_exc() + place.diagnostics()).split("\n"):
             print("#", line)
         sys.stdout.flush()
-        return
+        return False
     finally:
         signal.alarm(0)
         place.stop(quietly=True)
         if not os.environ.get("KEEP"):
             shutil.rmtree(place.folder, ignore_errors=True)
     print(f"ok {number} - {rule}", flush=True)
+    return True
 
 
 def on_alarm(*_):
@@ -415,5 +417,5 @@ def main():
         print(f"Bail out! milterd is not built in {BUILD}")
         sys.exit(1)
     print(f"1..{len(chosen)}")
-    for number, (rule, function, seconds) in enumerate(chosen, 1):
-        run_case(number, rule, function, seconds)
+    passed = [run_case(number, *entry) for number, entry in enumerate(chosen, 1)]
+    sys.exit(0 if all(passed) else 1)
