@@ -28,7 +28,7 @@ struct owned {
 	size_t allocated;		/* bytes of the file; never less than what a reader was told */
 	uint64_t holders;		/* peers that may read this generation */
 	uint64_t mappers;		/* peers that have the descriptor */
-	bool put;			/* the owner is done, some holder is not */
+	bool put;			/* the owner is done; some holder may not be */
 	int64_t put_ms;
 	struct owned *next;		/* in pool->kept */
 	UT_hash_handle hh;
@@ -135,10 +135,14 @@ static int grow(struct msgbuf_pool *pool, struct owned *o, size_t size)
 	if (wanted > pool->map_size)
 		wanted = pool->map_size;
 	while (wanted - o->allocated > pool->budget - pool->bytes) {
-		if (!free_a_kept_one(pool)) {
+		if (free_a_kept_one(pool))
+			continue;
+		/* No memory for growing in large steps: what is needed now may still fit. */
+		if (wanted == page_round(size)) {
 			errno = ENOMEM;
 			return -1;
 		}
+		wanted = page_round(size);
 	}
 	while (fallocate(o->fd, 0, 0, (off_t)wanted) < 0)
 		if (errno != EINTR)
@@ -169,6 +173,8 @@ static struct owned *create(struct msgbuf_pool *pool)
 
 	o->fd = -1;
 	if (open_file(pool, o) == 0 && grow(pool, o, FIRST_SIZE < pool->map_size ? FIRST_SIZE : pool->map_size) == 0) {
+		/* An id must never come back; a process that has used them all up starts anew. */
+		assert(pool->last_id < UINT32_MAX);
 		o->buffer.id = ++pool->last_id;
 		HASH_ADD(hh, pool->all, buffer.id, sizeof(o->buffer.id), o);
 		return o;
@@ -195,6 +201,7 @@ struct msgbuf *msgbuf_get(struct msgbuf_pool *pool)
 	}
 	if (!o)
 		return NULL;
+	o->put = false;
 	o->buffer.generation++;
 	o->buffer.len = 0;
 	return &o->buffer;
@@ -243,7 +250,6 @@ void msgbuf_truncate(struct msgbuf *buffer, size_t len)
 
 static void recycle(struct msgbuf_pool *pool, struct owned *o)
 {
-	o->put = false;
 	if (o->allocated > MSGBUF_KEEP || pool->kept_count >= MSGBUF_KEEP_FREE) {
 		destroy(pool, o);
 		return;
@@ -303,8 +309,10 @@ void msgbuf_peer_gone(struct msgbuf_pool *pool, unsigned peer)
 
 	assert(peer < MSGBUF_PEERS);
 	HASH_ITER(hh, pool->all, o, next) {
-		o->holders &= ~bit;
 		o->mappers &= ~bit;
+		if (!(o->holders & bit))
+			continue;
+		o->holders &= ~bit;
 		if (o->put && !o->holders)
 			recycle(pool, o);
 	}
@@ -325,7 +333,7 @@ struct view {
 	uint32_t id;
 	int fd;
 	const uint8_t *data;	/* MSGBUF_LIMIT bytes of address space; only what the file has may be touched */
-	size_t size;		/* bytes the file is known to have; it can only grow */
+	size_t size;		/* bytes the file is known to have, at most what is mapped; it can only grow */
 	UT_hash_handle hh;
 };
 
@@ -406,7 +414,8 @@ const uint8_t *msgbuf_views_map(struct msgbuf_views *views, uint32_t id, size_t 
 			errno = EFAULT;
 			return NULL;
 		}
-		v->size = (size_t)st.st_size;
+		/* The file may be larger than what is mapped of it. */
+		v->size = st.st_size < (off_t)MSGBUF_LIMIT ? (size_t)st.st_size : MSGBUF_LIMIT;
 	}
 	return v->data;
 }

@@ -34,16 +34,17 @@ static bool take_line(const char *at, size_t len, struct line *line)
 	return true;
 }
 
-/* Bytes of the UTF-8 character at the start, RFC 3629; 0: it is none. */
+/* Bytes of the UTF-8 character at the start, RFC 3629; 0: it is none, or one of the control characters U+0080 to
+ * U+009F, which a terminal obeys. */
 static size_t utf8_length(const unsigned char *p, size_t len)
 {
 	static const struct {
 		unsigned char first, last, low, high;
 		unsigned char length;
 	} rows[] = {
-		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
+		{ 0xc2, 0xc2, 0xa0, 0xbf, 2 }, { 0xc3, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
+		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -107,8 +108,8 @@ static int refuse(struct buf *made, const char **why, const char *reason)
 int smtp_reply_read(struct buf *in, struct arena *a, int *code, const char **text, const char **why)
 {
 	struct buf made = { 0 };
-	const char *at = (const char *)buf_head(in);
 	size_t left = buf_len(in), used = 0;
+	const char *at = left ? (const char *)buf_head(in) : NULL;
 	struct line line;
 	unsigned lines = 0;
 
@@ -207,6 +208,7 @@ static int put_milter_line(struct arena *a, struct buf *b, const char *at, size_
 const char *smtp_reply_from_milter(struct arena *a, const char *text, const char **why)
 {
 	struct buf made = { 0 };
+	unsigned lines = 0;
 	int code = 0;
 
 	if (strlen(text) > 2 * SMTP_REPLY_MILTER_MAX) {
@@ -222,6 +224,10 @@ const char *smtp_reply_from_milter(struct arena *a, const char *text, const char
 			len--;
 		if (memchr(at, '\r', len)) {
 			refuse(&made, why, "there is a bare carriage return in it");
+			return NULL;
+		}
+		if (++lines > SMTP_REPLY_LINES_MAX) {
+			refuse(&made, why, "there are too many lines");
 			return NULL;
 		}
 		if (put_milter_line(a, &made, at, len, last, &code, why) < 0)

@@ -117,6 +117,21 @@ Test(msgbuf, a_length_beyond_the_file_is_never_mapped)
 	msgbuf_pool_free(pool);
 }
 
+Test(msgbuf, more_than_is_mapped_is_never_readable_however_large_the_file)
+{
+	struct msgbuf_views *views = msgbuf_views_new();
+	int fd = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	cr_assert_eq(ftruncate(fd, (off_t)MSGBUF_LIMIT * 2), 0);
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE), 0);
+	cr_assert_eq(msgbuf_views_add(views, 1, fd), 0);
+	cr_assert_not_null(msgbuf_views_map(views, 1, 1));
+	cr_assert_not_null(msgbuf_views_map(views, 1, MSGBUF_LIMIT));
+	cr_assert_null(msgbuf_views_map(views, 1, (size_t)MSGBUF_LIMIT + 1));
+	cr_assert_eq(errno, EFAULT);
+	msgbuf_views_free(views);
+}
+
 Test(msgbuf, only_a_holder_may_release_and_only_once)
 {
 	struct msgbuf_pool *pool = new_pool();
@@ -137,16 +152,17 @@ Test(msgbuf, only_a_holder_may_release_and_only_once)
 Test(msgbuf, a_buffer_is_not_used_again_while_anybody_may_read_it)
 {
 	struct msgbuf_pool *pool = new_pool();
-	struct msgbuf *b = msgbuf_get(pool), *other;
+	struct msgbuf *b = msgbuf_get(pool), *other[2];
 	uint32_t id = b->id, generation = b->generation;
 
 	msgbuf_lend(pool, b, 0);
 	msgbuf_lend(pool, b, 1);
 	msgbuf_put(pool, b);
-	other = msgbuf_get(pool);
-	cr_assert_neq(other->id, id);
+	other[0] = msgbuf_get(pool);
+	cr_assert_neq(other[0]->id, id);
 	cr_assert_eq(msgbuf_released(pool, 0, id, generation), 0);
-	cr_assert_neq(msgbuf_get(pool)->id, id);
+	other[1] = msgbuf_get(pool);
+	cr_assert_neq(other[1]->id, id);
 	msgbuf_peer_gone(pool, 1);
 	b = msgbuf_get(pool);
 	cr_assert_eq(b->id, id);
@@ -155,6 +171,13 @@ Test(msgbuf, a_buffer_is_not_used_again_while_anybody_may_read_it)
 	/* Peer 0 has the descriptor, the successor of peer 1 does not. */
 	cr_assert_eq(msgbuf_lend(pool, b, 0), -1);
 	cr_assert_geq(msgbuf_lend(pool, b, 1), 0);
+	msgbuf_put(pool, b);
+	msgbuf_put(pool, other[0]);
+	msgbuf_put(pool, other[1]);
+	/* One that already waits for its next message is not given back a second time. */
+	msgbuf_peer_gone(pool, 0);
+	msgbuf_peer_gone(pool, 1);
+	cr_assert_neq(msgbuf_get(pool), msgbuf_get(pool));
 	msgbuf_pool_free(pool);
 }
 
@@ -216,6 +239,12 @@ Test(msgbuf, the_budget_holds_over_all_buffers_and_kept_ones_give_way)
 	cr_assert_eq(msgbuf_pool_count(pool), 1, "the kept one gave way");
 	msgbuf_put(pool, b);
 	cr_assert_eq(msgbuf_pool_bytes(pool), 0, "a big one is not kept");
+	a = msgbuf_get(pool);
+	b = msgbuf_get(pool);
+	cr_assert_not_null(msgbuf_reserve(pool, b, 256 * 1024, &room));
+	cr_assert_not_null(msgbuf_reserve(pool, a, 600 * 1024, &room), "no room to double, but for what is needed");
+	msgbuf_put(pool, a);
+	msgbuf_put(pool, b);
 	msgbuf_pool_free(pool);
 }
 

@@ -78,6 +78,7 @@ Test(smtp_reply, text_of_a_peer_is_made_safe)
 		{ "550 a\x1b[31m\tb\x7f\r\n", "550 a?[31m?b?\r\n" },
 		{ "550 gr\xc3\xbc\xc3\x9f" "e\r\n", "550 gr\xc3\xbc\xc3\x9f" "e\r\n" },
 		{ "550 \xc3\r\n", "550 ?\r\n" }, { "550 \xc0\xaf \xed\xa0\x80 \xf5\x80\x80\x80\r\n", "550 ?? ??? ????\r\n" },
+		{ "550 \xc2\x9b" "2J\r\n", "550 ??2J\r\n" },
 		{ "250\r\n", "250 Ok\r\n" }, { "250 \n", "250 Ok\r\n" }, { "250 a\rb\r\n", "250 a?b\r\n" },
 	};
 
