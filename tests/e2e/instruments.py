@@ -113,5 +113,27 @@ def bare(place):
         equal(sink.records(), [], "records")
 
 
+@case("the milters answer an ideal client, whatever they negotiate, and find no fault with it")
+def milters(place):
+    for number, protocol in enumerate((0, 0xff080, 0x10, 0x20, 0x26f)):
+        milter = place.milter({"protocol": protocol}, name=f"milter{number}")
+        replay(milter.endpoint)
+        equal((len(milter.seen("eom")), milter.errors), (50, []), f"{protocol:#x}")
+    for number, options in enumerate(([], ["--no-replies"])):
+        endpoint = "unix:" + place.path(f"fast{number}.sock")
+        fast = place.program("tests/instruments/edit_milter", "--listen", endpoint, *options)
+        harness.wait_for(lambda: harness.answers(endpoint), "the fast milter")  # pylint: disable=cell-var-from-loop
+        replay(endpoint)
+        equal(fast.stop(), 0, fast.output())
+        check("messages=50 errors=0" in fast.output(), fast.output())
+
+
+def replay(endpoint):
+    argv = [os.path.join(harness.BUILD, "tests/bench/replayer"), "--to", endpoint, "--messages", "50", "--connections", "4",
+            "--per-session", "5"]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    equal(result.returncode, 0, result.stdout + result.stderr)
+
+
 if __name__ == "__main__":
     harness.main()
