@@ -29,7 +29,7 @@ enum phase { NEW, NEGOTIATING, OPEN };
 struct backend {
 	struct io io;
 	struct timer timer;
-	struct deferred later;		/* on_lost for what was found out while the owner called */
+	struct deferred later;		/* the end, when it was found out while the owner called */
 	const struct backend_ops *ops;
 	void *ctx;
 	const struct conf_milter *conf;
@@ -51,7 +51,8 @@ struct backend {
 	uint64_t answered_bytes;	/* in this message */
 	int64_t step_ms, limit;
 	unsigned depth;			/* of calls into the owner */
-	bool unfit;			/* the message has something that no packet can hold */
+	size_t taking;			/* bytes of the packet that is being taken */
+	const char *doomed;		/* why it is about to be lost, found out while the owner called */
 	bool spoiled;			/* a message ended with packets on their way: their answers could be taken for others,
 					 * so it is closed */
 	bool lost, freed;
@@ -189,8 +190,8 @@ static void on_later(struct deferred *d)
 	struct backend *b = d->ctx;
 
 	b->depth++;
-	if (b->unfit)
-		lose(b, BACKEND_BROKEN, "a header field is too long for a milter packet");
+	if (b->doomed)
+		lose(b, BACKEND_BROKEN, "%s", b->doomed);
 	else	/* What it said before it closed is still to be read: that may be a verdict. */
 		on_io(&b->io, IO_READ);
 	lose(b, BACKEND_CLOSED, "it closed the connection");
@@ -201,7 +202,7 @@ static void flush(struct backend *b)
 {
 	size_t written;
 
-	if (is_over(b) || !b->io.handle)
+	if (is_over(b) || b->doomed)
 		return;
 	int result = outbox_flush(&b->out, b->io.fd, &written);
 
@@ -215,11 +216,21 @@ static void flush(struct backend *b)
 	io_want(&b->io, result == 0 ? IO_READ | IO_WRITE : IO_READ);
 }
 
+static void doom(struct backend *b, const char *why)
+{
+	b->doomed = why;
+	deferred_run(&b->later);
+}
+
 static void note_sent(struct backend *b, uint8_t command, bool answered)
 {
 	b->sequence++;
-	if (answered)
-		owed_push(&b->owed, command, b->sequence);
+	if (!answered)
+		return;
+	/* What is there before the question is no answer to it. */
+	if (!b->owed.count && buf_len(&b->in) > b->taking)
+		doom(b, "it sends more answers than it was asked for");
+	owed_push(&b->owed, command, b->sequence);
 }
 
 static void put_macros(struct backend *b, enum milter_stage stage, uint8_t command, const struct macros_scope *scope)
@@ -269,8 +280,7 @@ static void put_content(struct backend *b, uint8_t command)
 	else if (command == SMFIC_BODYEOB)
 		put_macros(b, MILTER_STAGE_EOM, command, b->send_scope);
 	if (backend_send_next(&b->send, &b->out) < 0) {
-		b->unfit = true;
-		deferred_run(&b->later);
+		doom(b, "a header field is too long for a milter packet");
 		return;
 	}
 	note_sent(b, command, backend_answers_content(b->options.protocol, command));
@@ -282,7 +292,7 @@ static void fill(struct backend *b)
 
 	if (is_over(b) || !b->sending)
 		return;
-	while (!b->unfit && backend_send_may(&b->send, &b->owed, &b->out, b->write_ahead))
+	while (!b->doomed && backend_send_may(&b->send, &b->owed, &b->out, b->write_ahead))
 		put_content(b, backend_send_peek(&b->send));
 	if (!before && b->owed.count)
 		arm(b);
@@ -499,6 +509,7 @@ static bool take_packet(struct backend *b)
 		return false;
 	}
 	b->has_answered = true;
+	b->taking = packet.size;
 	b->answered_bytes += packet.size;
 	if (b->answered_bytes > (uint64_t)b->conf->max_response_size)
 		lose(b, BACKEND_BROKEN, "its answers to one message are larger than options.max-response-size");
@@ -507,6 +518,7 @@ static bool take_packet(struct backend *b)
 	else
 		take_negotiation(b, &packet);
 	buf_consume(&b->in, packet.size);
+	b->taking = 0;
 	return true;
 }
 
@@ -532,9 +544,9 @@ static bool receive(struct backend *b)
 		return false;
 	}
 	buf_commit(&b->in, (size_t)n);
-	while (!is_over(b) && take_packet(b))
+	while (!is_over(b) && !b->doomed && take_packet(b))
 		;
-	return (size_t)n == size;
+	return (size_t)n == size && !b->doomed;
 }
 
 static void on_io(struct io *io, int events)
@@ -594,7 +606,7 @@ bool backend_saw_recipient(const struct backend *b)
 
 bool backend_reusable(const struct backend *b)
 {
-	return !b->lost && !b->spoiled && !b->owed.count && !outbox_refers(&b->out);
+	return !is_over(b) && !b->doomed && !b->owed.count && !outbox_refers(&b->out);
 }
 
 bool backend_is_silent(const struct backend *b)

@@ -229,13 +229,12 @@ static bool has_something_to_say(const struct seat *s)
 	return false;
 }
 
-/* The waits of a message together are limited, those before MAIL each for itself. */
+/* The waits of a message together have timeout.message, those before MAIL each. */
 static void limit_wait(struct seat *s)
 {
 	int64_t left = s->conf->timeout_message - s->waited_us / 1000;
 
-	backend_set_limit(s->line->backend,
-			  journal_in_message(s->journal) ? loop_now_ms() + (left > 1 ? left : 1) : 0);
+	backend_set_limit(s->line->backend, loop_now_ms() + (left > 1 ? left : 1));
 }
 
 static void tell_content(struct seat *s)

@@ -362,6 +362,27 @@ Test(job, unasked_bytes_between_two_events_of_a_message_defer_it)
 	cr_expect_str_eq(ask(IPC_RCPT, "<c@d>"), "tempfail");
 }
 
+Test(job, an_answer_too_many_never_passes_for_the_answer_to_the_next_question)
+{
+	static const struct script early = { .rule = { SAYS('M', "\0\0\0\1c\0\0\0\1c"), SAYS('R', "\0\0\0\1r") } };
+	static const struct script half = { .rule = { SAYS('M', "\0\0\0\1c\0\0\0\1") } };
+	static const struct script last = { .rule = { SAYS('B', "\0\0\0\1c\0\0\0\1c"), SAYS('E', "\0\0\0\1r") } };
+
+	for (int pass = 0; pass < 2; pass++) {
+		start(1, (const struct script *[]){ pass ? &half : &early, NULL, NULL });
+		greet();
+		tell(IPC_MAIL, "<a@b>");
+		/* RCPT is told while the second answer is already there. */
+		cr_expect_str_eq(ask(IPC_RCPT, "<c@d>"), "tempfail");
+		finish();
+		begin();
+	}
+	start(1, (const struct script *[]){ &last, NULL, NULL });
+	greet();
+	envelope();
+	cr_expect_str_eq(ask(IPC_EOM, NULL), "tempfail release");
+}
+
 Test(job, a_reply_text_that_is_not_sound_keeps_its_class_and_421_closes)
 {
 	static const struct {
