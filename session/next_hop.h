@@ -22,7 +22,8 @@ struct next_hop_ops {
 	/* The answer to next_hop_rcpt(): 2xx, or the refusal to hand to the client. */
 	void (*on_rcpt)(void *ctx, const char *reply);
 	/* All content is written and the final dot is the next thing: true to write it. False: the connection is closed
-	 * without it, on_done gets 451. The next hop's own early reply has been looked for before. */
+	 * without it, on_done gets 451. The next hop's own early reply has been looked for before. It must not call this
+	 * module; the other callbacks may do anything. */
 	bool (*on_gate)(void *ctx);
 	/* The end of next_hop_deliver(). committed: the next hop has taken the message. Otherwise reply says why not;
 	 * in_doubt: the dot was written and no answer came (the reply is a 451). */
@@ -52,7 +53,7 @@ void next_hop_reset(struct next_hop *);
 
 /* The EHLO answer has 8BITMIME, SIZE. False while not connected. */
 bool next_hop_offers_8bitmime(const struct next_hop *);
-/* For the log: the endpoint in use, or "". */
+/* For the log: the endpoint in use or tried last, or "". Valid until the next request. */
 const char *next_hop_name(const struct next_hop *);
 
 #endif
