@@ -14,13 +14,10 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/milter_names.h"
+#include "worker/inbox.h"
 #include "worker/outbox.h"
 #include "worker/owed.h"
 
-#define REPLY_MAX	(64u * 1024)	/* data of one reply */
-#define REPLBODY_MAX	(1024u * 1024)	/* data of one REPLBODY */
-#define READ_SIZE	(4u * 1024)	/* replies are small */
-#define READ_MAX	(64u * 1024)	/* except bodies */
 #define READS_A_TURN	8
 #define SHOWN_BYTES	24		/* of what a stranger says, for the log */
 
@@ -46,12 +43,11 @@ struct backend {
 	bool sending;			/* backend_send_message() has not been answered */
 	bool write_ahead;
 
-	struct buf in;
+	struct inbox in;
 	struct outbox out;
 	uint64_t answered_bytes;	/* in this message */
 	int64_t step_ms, limit;
 	unsigned depth;			/* of calls into the owner */
-	size_t taking;			/* bytes of the packet that is being taken */
 	const char *doomed;		/* why it is about to be lost, found out while the owner called */
 	bool spoiled;			/* a message ended with packets on their way: their answers could be taken for others,
 					 * so it is closed */
@@ -104,7 +100,7 @@ void backend_free(struct backend *b)
 		return;
 	}
 	backend_options_fini(&b->options);
-	buf_fini(&b->in);
+	inbox_fini(&b->in);
 	outbox_fini(&b->out);
 	free(b);
 }
@@ -228,7 +224,7 @@ static void note_sent(struct backend *b, uint8_t command, bool answered)
 	if (!answered)
 		return;
 	/* What is there before the question is no answer to it. */
-	if (!b->owed.count && buf_len(&b->in) > b->taking)
+	if (!b->owed.count && inbox_has_more(&b->in))
 		doom(b, "it sends more answers than it was asked for");
 	owed_push(&b->owed, command, b->sequence);
 }
@@ -312,29 +308,6 @@ void backend_send_message(struct backend *b, const struct backend_content *conte
 
 /* ---- events ---- */
 
-static void put_event(struct backend *b, const struct ipc_event *e, uint8_t command)
-{
-	struct buf *out = &b->out.bytes;
-
-	switch (command) {
-	case SMFIC_CONNECT:
-		milter_put_connect(out, e->arg[0], e->arg[1][0], (uint16_t)strtoul(e->arg[2], NULL, 10), e->arg[3]);
-		break;
-	case SMFIC_HELO:
-		milter_put_helo(out, e->arg[0]);
-		break;
-	case SMFIC_MAIL:
-	case SMFIC_RCPT:
-		milter_put_envelope(out, command, e->arg, e->arg_count);
-		break;
-	case SMFIC_UNKNOWN:
-		milter_put_unknown(out, e->arg[0]);
-		break;
-	default:
-		milter_put_bare(out, command);
-	}
-}
-
 static void enter(struct backend *b, const struct ipc_event *e)
 {
 	switch (e->kind) {
@@ -367,7 +340,7 @@ bool backend_tell(struct backend *b, const struct ipc_event *e, const struct mac
 		put_macros(b, s->stage, s->command, scope);
 	if (!sent)
 		return false;
-	put_event(b, e, s->command);
+	backend_put_event(&b->out.bytes, e);
 	note_sent(b, s->command, !(b->options.protocol & s->nr));
 	if (!b->owed.count)
 		return false;
@@ -466,13 +439,8 @@ static void take_reply(struct backend *b, const struct milter_packet *packet)
 static void take_stranger(struct backend *b)
 {
 	char shown[SHOWN_BYTES + 1];
-	size_t len = buf_len(&b->in) < SHOWN_BYTES ? buf_len(&b->in) : SHOWN_BYTES;
 
-	for (size_t i = 0; i < len; i++)
-		shown[i] = buf_head(&b->in)[i] ? (char)buf_head(&b->in)[i] : '.';
-	while (len && (shown[len - 1] == '\r' || shown[len - 1] == '\n'))
-		len--;
-	shown[len] = '\0';
+	inbox_show(&b->in, shown, sizeof(shown));
 	if (b->phase == OPEN)
 		lose(b, BACKEND_BROKEN, "it sends a packet of an illegal length");
 	else
@@ -492,24 +460,17 @@ static void take_negotiation(struct backend *b, const struct milter_packet *pack
 		take_optneg(b, &reply.optneg);
 }
 
-/* The first packet of the input. False when there is no whole one. */
+/* The next packet that has come. False when there is no whole one. */
 static bool take_packet(struct backend *b)
 {
 	struct milter_packet packet;
-	bool is_body = buf_len(&b->in) > 4 && buf_head(&b->in)[4] == SMFIR_REPLBODY;
-	int got = milter_packet_next(&b->in, is_body ? REPLBODY_MAX : REPLY_MAX, &packet);
+	int got = inbox_next(&b->in, &packet);
 
-	if (got == 0)
-		return false;
-	if (got < 0) {
-		/* The type, which may allow more, is not there yet. */
-		if (buf_len(&b->in) == 4 && milter_packet_next(&b->in, REPLBODY_MAX, &packet) == 0)
-			return false;
+	if (got < 0)
 		take_stranger(b);
+	if (got <= 0)
 		return false;
-	}
 	b->has_answered = true;
-	b->taking = packet.size;
 	b->answered_bytes += packet.size;
 	if (b->answered_bytes > (uint64_t)b->conf->max_response_size)
 		lose(b, BACKEND_BROKEN, "its answers to one message are larger than options.max-response-size");
@@ -517,36 +478,23 @@ static bool take_packet(struct backend *b)
 		take_reply(b, &packet);
 	else
 		take_negotiation(b, &packet);
-	buf_consume(&b->in, packet.size);
-	b->taking = 0;
+	inbox_taken(&b->in);
 	return true;
 }
 
-/* Room for what is known to come. */
-static size_t read_size(const struct backend *b)
-{
-	return buf_len(&b->in) >= READ_SIZE ? READ_MAX : READ_SIZE;
-}
-
-/* One read. False: nothing more to be had now. */
+/* One read and what it brings. False: nothing more to be had now. */
 static bool receive(struct backend *b)
 {
-	size_t size = read_size(b);
-	ssize_t n = recv(b->io.fd, buf_reserve(&b->in, size), size, MSG_DONTWAIT);
+	int got = inbox_read(&b->in, b->io.fd);
 
-	if (n < 0 && errno == EINTR)
-		return true;
-	if (n < 0 && errno == EAGAIN)
-		return false;
-	if (n <= 0) {
-		lose(b, BACKEND_CLOSED, "%s%s", n ? strerror(errno) : "it closed the connection",
+	if (got < 0) {
+		lose(b, BACKEND_CLOSED, "%s%s", errno ? strerror(errno) : "it closed the connection",
 		     b->phase == OPEN ? "" : " during the negotiation");
 		return false;
 	}
-	buf_commit(&b->in, (size_t)n);
 	while (!is_over(b) && !b->doomed && take_packet(b))
 		;
-	return (size_t)n == size && !b->doomed;
+	return got && !b->doomed;
 }
 
 static void on_io(struct io *io, int events)
@@ -563,7 +511,7 @@ static void on_io(struct io *io, int events)
 			;
 		fill(b);
 		if (!is_over(b))
-			buf_shrink(&b->in, READ_SIZE);
+			inbox_shrink(&b->in);
 	}
 	leave(b);
 }
@@ -613,7 +561,7 @@ bool backend_is_silent(const struct backend *b)
 {
 	uint8_t byte;
 
-	return !b->lost && !buf_len(&b->in) && recv(b->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+	return !b->lost && !inbox_has_more(&b->in) && recv(b->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 bool backend_has_answered(const struct backend *b)

@@ -61,6 +61,29 @@ const struct backend_step *backend_step_of(enum ipc_event_kind kind)
 	return &steps[kind];
 }
 
+void backend_put_event(struct buf *out, const struct ipc_event *e)
+{
+	uint8_t command = backend_step_of(e->kind)->command;
+
+	switch (command) {
+	case SMFIC_CONNECT:
+		milter_put_connect(out, e->arg[0], e->arg[1][0], (uint16_t)strtoul(e->arg[2], NULL, 10), e->arg[3]);
+		break;
+	case SMFIC_HELO:
+		milter_put_helo(out, e->arg[0]);
+		break;
+	case SMFIC_MAIL:
+	case SMFIC_RCPT:
+		milter_put_envelope(out, command, e->arg, e->arg_count);
+		break;
+	case SMFIC_UNKNOWN:
+		milter_put_unknown(out, e->arg[0]);
+		break;
+	default:
+		milter_put_bare(out, command);
+	}
+}
+
 bool backend_answers_content(uint32_t protocol, uint8_t command)
 {
 	switch (command) {

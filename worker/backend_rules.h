@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/buf.h"
 #include "common/ipc.h"
 #include "common/milter.h"
 #include "common/milter_codec.h"
@@ -38,6 +39,8 @@ struct backend_step {
 
 /* Not for IPC_EOM, which is several packets. */
 const struct backend_step *backend_step_of(enum ipc_event_kind);
+/* Its command packet. */
+void backend_put_event(struct buf *, const struct ipc_event *);
 /* The milter answers this packet of a message's content. */
 bool backend_answers_content(uint32_t protocol, uint8_t command);
 
