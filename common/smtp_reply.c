@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define LINE_LENGTH_MAX 2048u	/* bytes of one line of a peer, RFC 5321 4.5.3.1.5 wants 512 */
+#define LINE_LENGTH_MAX 2048u	/* bytes of one line of a peer without its end, RFC 5321 4.5.3.1.5 wants 512 */
 
 struct line {
 	int code;
@@ -116,8 +116,10 @@ int smtp_reply_read(struct buf *in, struct arena *a, int *code, const char **tex
 	*code = 0;
 	do {
 		const char *end = left ? memchr(at, '\n', left) : NULL;
-		size_t len = end ? (size_t)(end - at) : left;
+		size_t size = end ? (size_t)(end - at) + 1 : left, len = end ? size - 1 : left;
 
+		if (len && at[len - 1] == '\r')
+			len--;
 		if (len > LINE_LENGTH_MAX)
 			return refuse(&made, why, "a line of the reply is too long");
 		if (used + len > SMTP_REPLY_LENGTH_MAX || lines == SMTP_REPLY_LINES_MAX)
@@ -126,10 +128,8 @@ int smtp_reply_read(struct buf *in, struct arena *a, int *code, const char **tex
 			buf_fini(&made);
 			return 0;
 		}
-		used += len + 1;
-		left -= len + 1;
-		if (len && end[-1] == '\r')
-			len--;
+		used += size;
+		left -= size;
 		if (!take_line(at, len, &line))
 			return refuse(&made, why, "it is no SMTP reply");
 		if (*code && *code != line.code)
