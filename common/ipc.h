@@ -78,6 +78,7 @@ enum ipc_event_kind {
 const char *ipc_event_name(enum ipc_event_kind);
 
 enum { IPC_EVENT_WANTED = 1, IPC_EVENT_REPLAYED = 2 };
+#define IPC_EVENT_FLAGS_AT 5u	/* offset of the flags in the record, for who sends one again with others */
 
 #define IPC_ARGS_MAX   (MILTER_ARGS_MAX + 1)
 #define IPC_MACROS_MAX 64u

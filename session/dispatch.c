@@ -430,7 +430,8 @@ void dispatch_close(struct dispatch *d)
 /* A new HELO takes the place of the one before. */
 static void make_room_for(struct dispatch *d, const struct ipc_event *event)
 {
-	if (event->kind == IPC_HELO && d->count && d->sent == d->count) {
+	if (event->kind == IPC_HELO && d->count > 1) {
+		assert(!in_transaction(d));
 		truncate_journal(d, 1);
 		d->lasting = 1;
 	}

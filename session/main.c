@@ -1,0 +1,52 @@
+#include "config.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "common/child.h"
+#include "session/dispatch.h"
+#include "session/smtp_front.h"
+
+#define CONTENT_SPARE (64u * 1024)	/* room a read wants behind the largest message */
+
+static struct utsname machine;
+
+static const char *own_name(const struct conf *conf)
+{
+	if (strcmp(conf->milterd.hostname, "auto") != 0)
+		return conf->milterd.hostname;
+	return uname(&machine) == 0 ? machine.nodename : "localhost";
+}
+
+static size_t largest_message(const struct conf *conf)
+{
+	int64_t largest = 0;
+
+	for (size_t i = 0; i < conf->listener_count; i++)
+		if (conf->listener[i].max_message_size > largest)
+			largest = conf->listener[i].max_message_size;
+	return (size_t)largest + CONTENT_SPARE < MSGBUF_LIMIT ? (size_t)largest + CONTENT_SPARE : MSGBUF_LIMIT;
+}
+
+static void on_drain(void)
+{
+	smtp_front_drain(child_leave);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct child_ops ops = {
+		.on_listener = smtp_front_add_listener, .on_peer = dispatch_worker, .on_start = smtp_front_start,
+		.on_drain = on_drain,
+	};
+	const struct conf *conf = child_begin("session", argc, argv, &ops);
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	dispatch_init(conf, largest_message(conf), (size_t)(conf->milterd.buffer_memory / conf->milterd.sessions));
+	smtp_front_init(conf, own_name(conf));
+	status = child_run();
+	smtp_front_fini();
+	return status;
+}
