@@ -167,9 +167,9 @@ def killed_milters(place):
 
 @case("a next hop that fails in every way: no loss, and duplicates only where it did not answer", LIMIT)
 def bad_next_hop(place):
-    sink = place.sink("--fault", "101/mail:reset", "--fault", "103/rcpt:say=451 4.2.1 later", "--fault", "107/data:close",
-                      "--fault", "109/content:reset", "--fault", "113/dot:say=451 4.3.0 later", "--fault", "127/dot:close",
-                      "--fault", "131/reply:close", "--fault", "137/reply:reset", "--fault", "139/banner:close")
+    faults = ("101/mail:reset", "103/rcpt:say=451 4.2.1 later", "107/data:close", "109/content:reset",
+              "113/dot:say=451 4.3.0 later", "127/dot:close", "131/reply:close", "137/reply:reset", "139/banner:close")
+    sink = place.sink(*[word for fault in faults for word in ("--fault", fault)])
     milters = start_milters(place)
     place.milterd(sink, milters, daemon={"workers": 2, "sessions": 2})
     totals = finish_load(start_load(place))

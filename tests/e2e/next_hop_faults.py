@@ -9,9 +9,11 @@ FAULTS = [
     ("banner:close", "451", 0), ("banner:reset", "451", 0), ("banner:say=554 5.7.1 go away", "4", 0),
     ("banner:say=421 4.3.2 busy", "4", 0), ("banner:garbage", "451", 0), ("ehlo:close", "451", 0),
     ("ehlo:garbage", "451", 0), ("ehlo:flood", "4", 0),
-    ("mail:close", "451", 0), ("mail:say=451 4.3.1 full", "451 4.3.1 full", 0), ("mail:say=550 5.7.1 not you", "550 5.7.1 not you", 0),
+    ("mail:close", "451", 0), ("mail:say=451 4.3.1 full", "451 4.3.1 full", 0),
+    ("mail:say=550 5.7.1 not you", "550 5.7.1 not you", 0),
     ("mail:say=421 4.3.2 bye", "4", 0), ("mail:say=354 what", "451", 0),
-    ("rcpt:reset", "451", 0), ("rcpt:say=450 4.2.1 later", "450 4.2.1 later", 0), ("rcpt:say=550 5.1.1 nobody", "550 5.1.1 nobody", 0),
+    ("rcpt:reset", "451", 0), ("rcpt:say=450 4.2.1 later", "450 4.2.1 later", 0),
+    ("rcpt:say=550 5.1.1 nobody", "550 5.1.1 nobody", 0),
     ("rcpt:say=421 4.3.2 bye", "4", 0), ("rcpt:garbage", "451", 0), ("rcpt:say=250-x\\r\\n550 y", "451", 0),
     ("data:close", "451", 0), ("data:say=451 4.3.0 no", "451", 0), ("data:say=554 5.7.1 no", "5", 0),
     ("data:say=250 2.0.0 what", "451", 0), ("data:say=421 4.3.2 bye", "4", 0),
@@ -20,7 +22,8 @@ FAULTS = [
     ("dot:say=552-5.3.4 too\\r\\n552 5.3.4 big", "552", 0), ("dot:close", "451", 0), ("dot:reset", "451", 0),
     ("dot:garbage", "451", 0), ("dot:say=354 more", "451", 0), ("dot:say=421 4.3.2 bye", "4", 0),
     ("reply:close", "451", 1), ("reply:reset", "451", 1), ("reply:garbage", "451", 1),
-    ("dot:delay=300", "250", 1), ("reply:delay=300", "250", 1), ("banner:delay=200", "250", 1), ("rcpt:delay=200", "250", 1),
+    ("dot:delay=300", "250", 1), ("reply:delay=300", "250", 1), ("banner:delay=200", "250", 1),
+    ("rcpt:delay=200", "250", 1),
 ]
 
 
@@ -61,8 +64,8 @@ def faults(place):
 @case("an early reply in the content is the answer when it refuses, and never when it accepts")
 def early_replies(place):
     body = "a line that makes the content long enough to be still under way when the reply comes\r\n" * 20000
-    for number, (fault, wanted) in enumerate([("content:say=550 5.7.1 enough", "5"), ("content:say=451 4.3.0 enough", "4"),
-                                              ("content:say=250 2.0.0 yes", "451")]):
+    for number, (said, wanted) in enumerate([("550 5.7.1 enough", "5"), ("451 4.3.0 enough", "4"), ("250 2.0.0 yes", "451")]):
+        fault = "content:say=" + said
         sink = place.sink("--fault", fault, name=f"sink{number}")
         place.milterd(sink, listener={"timeout.next-hop": "3s"})
         reply = place.client().ehlo().mail(message(body=body))
@@ -129,7 +132,8 @@ def plain_next_hop(place):
     place.milterd(sink, [place.milter({"eom": [["add_rcpt", "<added@example.net>"], "continue"]})])
     client = place.client().ehlo()
     for number in range(3):
-        check(client.mail(message(str(number)), rcpts=["<b@example.net>", "<c@example.net>"]).startswith("250"), "refused")
+        reply = client.mail(message(str(number)), rcpts=["<b@example.net>", "<c@example.net>"])
+        check(reply.startswith("250"), reply)
     for record in sink.records():
         equal(record.rcpts, ["<b@example.net>", "<c@example.net>", "<added@example.net>"])
         check("BODY=" not in record.sender, record.sender)
@@ -145,8 +149,8 @@ def changed_envelope(place):
     place.milterd(sink, [milter])
     client = place.client().ehlo()
     rcpts = ["<bob@example.net>", "<carol@example.net>"]
-    wanted = {"added": ("<alice@example.com>", [*rcpts, "<new@example.net>"]), "deleted": ("<alice@example.com>", rcpts[1:]),
-              "sender": ("<other@example.com>", rcpts)}
+    wanted = {"added": ("<alice@example.com>", [*rcpts, "<new@example.net>"]),
+              "deleted": ("<alice@example.com>", rcpts[1:]), "sender": ("<other@example.com>", rcpts)}
     for what in steps:
         before = len(sink.records())
         reply = client.mail(message(what), rcpts=rcpts)
@@ -162,7 +166,8 @@ def changed_envelope(place):
 @case("a message that milters made too big for the next hop is refused before its content is sent")
 def grown(place):
     sink = place.sink("--size", "20000")
-    place.milterd(sink, [place.milter({"eom": [["replace_body", "x" * 70 + "\r\n" + "y" * 30000 + "\r\n"], "continue"]})])
+    milter = place.milter({"eom": [["replace_body", ("y" * 70 + "\r\n") * 500], "continue"]})
+    place.milterd(sink, [milter])
     reply = place.client().ehlo().mail(message())
     check(reply[:3] in ("552", "451"), reply)
     equal(sink.records(), [])
