@@ -36,7 +36,7 @@ struct dispatch {
 	uint32_t interest;
 	uint32_t last;			/* number of the newest event */
 	uint32_t awaited;		/* number of the event a verdict is waited for; 0: none */
-	uint32_t aborted;		/* an awaited event that was given up: its verdict may still come */
+	uint32_t aborted;		/* events up to this one were given up: a verdict of theirs may still come */
 	uint32_t replayed;		/* events up to this one were answered by an earlier worker */
 
 	struct buf events;
@@ -246,11 +246,12 @@ static int take_verdict(struct worker_link *l, struct dispatch *d, struct wire *
 	ipc_verdict_take(w, arena, &v);
 	if (w->broken || d->link != l)
 		return -1;
-	if (d->aborted && v.number == d->aborted) {
-		d->aborted = 0;
+	if (v.number <= d->aborted)
 		return 0;
-	}
-	if (v.number == 0 || v.number != d->awaited || v.origin == 0 || v.origin > v.number)
+	if (v.number != d->awaited)
+		return -1;
+	/* Nobody goes back to an earlier event to say that all is well. */
+	if (v.origin != v.number && !verdict_is_refusal((enum verdict)v.verdict))
 		return -1;
 	bool has_result = newest(d)->kind == IPC_EOM && (v.verdict == VERDICT_CONTINUE || v.verdict == VERDICT_ACCEPT);
 
