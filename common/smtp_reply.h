@@ -21,8 +21,8 @@
 int smtp_reply_read(struct buf *, struct arena *, int *code, const char **text, const char **why);
 
 /* The text of SMFIR_REPLYCODE: "[45]dd[ -]text" in lines separated by LF or CRLF, "%%" for "%". NULL when the code is
- * no 4xx or 5xx, lines disagree, or the class of the enhanced status code differs from the code's (*why in words);
- * a missing enhanced status code is not added. */
+ * no 4xx or 5xx, lines disagree, the class of the enhanced status code differs from the code's, or there is more than
+ * SMTP_REPLY_LINES_MAX lines or SMTP_REPLY_MILTER_MAX bytes (*why in words); a missing enhanced status code is not added. */
 const char *smtp_reply_from_milter(struct arena *, const char *text, const char **why);
 
 /* One reply of our own: code, enhanced status ("4.3.0", or NULL) and text, which is made safe; CRLF is added. */

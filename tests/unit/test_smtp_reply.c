@@ -141,6 +141,45 @@ Test(smtp_reply, a_huge_reply_of_a_milter_is_refused)
 	arena_fini(&a);
 }
 
+Test(smtp_reply, a_line_may_be_as_long_with_either_line_end)
+{
+	static const char *const ends[] = { "\n", "\r\n" };
+	char line[2048];
+
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "250 ", 4);
+	for (size_t i = 0; i < 4; i++) {
+		struct arena a = { 0 };
+		struct buf b = { 0 };
+		const char *text, *why;
+		int code;
+
+		buf_append(&b, line, sizeof(line));
+		if (i >= 2)
+			buf_puts(&b, "x");
+		buf_puts(&b, ends[i % 2]);
+		cr_expect_eq(smtp_reply_read(&b, &a, &code, &text, &why), i < 2 ? 1 : -1, "case %zu", i);
+		buf_fini(&b);
+		arena_fini(&a);
+	}
+}
+
+Test(smtp_reply, a_milter_may_not_say_more_lines_than_a_next_hop)
+{
+	struct arena a = { 0 };
+	struct buf b = { 0 };
+	const char *why = NULL;
+
+	for (unsigned i = 0; i < SMTP_REPLY_LINES_MAX; i++)
+		buf_puts(&b, "550-\n");
+	buf_append(&b, "550 ", 5);
+	cr_expect_null(smtp_reply_from_milter(&a, (char *)buf_head(&b), &why));
+	cr_expect_not_null(why);
+	cr_expect_not_null(smtp_reply_from_milter(&a, (char *)buf_head(&b) + 5, &why));
+	buf_fini(&b);
+	arena_fini(&a);
+}
+
 Test(smtp_reply, our_own_replies_cannot_hold_a_second_line)
 {
 	struct arena a = { 0 };
