@@ -352,6 +352,8 @@ def real(programs, base):
         check(sorted(children_of(daemon.pid).values()) == ["session 0", "session 1", "worker 0", "worker 1"],
               "as many children as configured", children_of(daemon.pid))
         check(stat.S_IMODE(os.stat(folder / "in.sock").st_mode) == 0o600, "the UNIX socket has its mode")
+        # READY comes before a child has read what it was sent; nothing is lost, connections wait in the listener.
+        until(lambda: not what_children_have(daemon), 5)
         problems = what_children_have(daemon)
         check(not problems, "children have nothing that is not theirs: descriptors, capabilities, signals",
               "\n".join(problems))
