@@ -1,6 +1,6 @@
 /* script_hop.h - a next hop on a UNIX socket in this process that does what a table says */
-#ifndef MILTERD_TESTS_SCRIPT_HOP_H
-#define MILTERD_TESTS_SCRIPT_HOP_H
+#ifndef TESTS_SCRIPT_HOP_H
+#define TESTS_SCRIPT_HOP_H
 
 #include <stdbool.h>
 
