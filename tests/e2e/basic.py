@@ -32,7 +32,9 @@ def deliver(client, content=None, wanted="250"):
 
 
 def stages_seen(milter):
-    return [event["event"] for event in milter.seen() if event["event"] != "macros"]
+    """The events of the milter's connections that carried more than a greeting, without macros."""
+    served = {event["session"] for event in milter.seen() if event["event"] in ("helo", "mail", "eom")}
+    return [event["event"] for event in milter.seen() if event["session"] in served and event["event"] != "macros"]
 
 
 @case("content arrives byte for byte, below our Received")
@@ -73,7 +75,7 @@ def received(place):
     check(re.search(r"\bby mx\.example\.org\b", field), field)
     check(re.search(r"\bwith ESMTP\b", field), field)
     check(re.search(r"\bid " + re.escape(queue_id) + r"\b", field), f"{queue_id} is not in {field}")
-    check(re.search(r"; \w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", field), field)
+    check(re.search(r";\s+\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", field), field)
 
 
 @case("the milter sees connection, envelope, header and body as the protocol says")
@@ -87,8 +89,8 @@ def milter_view(place):
     client.expect("RCPT TO:<carol@example.net>", "250")
     content = "A: 1\r\nB:2\r\nC:  3\r\nD: one\r\n two\r\n\tthree\r\n\r\n.dot\r\n..\r\nend\r\n"
     check(client.data(content).startswith("250"), "refused")
-    equal(stages_seen(milter), ["optneg", "connect", "helo", "mail", "rcpt", "rcpt", "data", "header", "header", "header",
-                                "header", "eoh", "body", "eom"])
+    equal(stages_seen(milter), ["optneg", "connect", "helo", "mail", "rcpt", "rcpt", "data", *["header"] * 4, "eoh",
+                                "body", "eom"])
     equal(milter.seen("optneg")[0]["args"][0], "0x6", "version")
     equal(milter.seen("helo")[0]["args"], ["client.example.com"])
     mail = milter.seen("mail")[0]["args"]
@@ -129,7 +131,7 @@ def pipelining(place):
 def many_messages(place):
     sink = place.sink("--refuse-rcpt", "nobody=550 5.1.1 nobody here")
     milter = place.milter({"mail": [{"if": "refused@", "then": "reject", "else": "continue"}]})
-    place.milterd(sink, [milter])
+    place.milterd(sink, [milter], listener={"max-errors": "1000"})
     client = place.client().ehlo()
     for number in range(20):
         client.expect("MAIL FROM:<refused@example.com>", "5")
@@ -373,9 +375,12 @@ def sizes(place):
     check("SIZE 65536" in client.say("EHLO client.example.com"), "SIZE is not offered")
     client.expect("MAIL FROM:<alice@example.com> SIZE=65537", "552")
     check(client.mail(message(body="x" * 70 + "\r\n" + "y" * 70 + "\r\n")).startswith("250"), "refused")
-    check(client.mail(message(body=("z" * 70 + "\r\n") * 2000)).startswith("552"), "a message above the limit was taken")
+    reply = client.mail(message(body=("z" * 70 + "\r\n") * 1200))
+    check(reply.startswith("552"), reply)
     deliver(client)
-    equal(len(sink.records()), 2, "records")
+    check(client.mail(message(body=("z" * 70 + "\r\n") * 20000))[:1] in ("4", "5", ""), "far too big")
+    deliver(place.client().ehlo())
+    equal(len(sink.records()), 3, "records")
 
 
 @case("commands out of order and bad commands are refused, and do no harm")
@@ -444,7 +449,7 @@ def log_lines(place):
         deliver(client, message(str(number)))
     lines = wait_for(lambda: len(place.daemon.messages()) >= 3 and place.daemon.messages(), "log lines")
     equal(len(lines), 3)
-    for word in ("listener=smtp", "from=", "rcpts=1", "size=", "milter.milter=", "verdict=", "reply=", "ms="):
+    for word in ("listener=smtp", "from=", "rcpts=", "size=", "milter.milter=", "verdict=", "reply=", "ms="):
         check(word in lines[0], f"{word} is not in {lines[0]}")
 
 

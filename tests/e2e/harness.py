@@ -293,7 +293,9 @@ class Client:
         self.greeting = self.reply()
 
     def send(self, data):
-        self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
+        """A connection that has been closed shows in the next reply."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
 
     def reply(self):
         """The next reply; "" at the end of the connection."""

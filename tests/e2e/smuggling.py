@@ -8,8 +8,8 @@ import harness
 from harness import case, check, equal, message
 
 # What some server somewhere takes for the end of a message.
-FALSE_ENDS = [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\n\n.\r\n",
-              b"\n.\r", b"\r.\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\0\n", b"\0\n.\n"]
+FALSE_ENDS = [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n",
+              b"\n\n.\r\n", b"\n.\r", b"\r.\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\0\n", b"\0\n.\n"]
 SMUGGLED = (b"MAIL FROM:<smuggled@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n"
             b"Subject: smuggled\r\n\r\nsmuggled\r\n")
 
@@ -99,7 +99,8 @@ def early_commands(place):
 @case("a client that speaks HTTP or TLS is sent away")
 def foreign(place):
     place.milterd("discard:")
-    for hello in (b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n", b"POST /x HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n"):
+    for hello in (b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n", b"POST /x HTTP/1.0\r\n\r\n",
+                  b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n"):
         client = place.client()
         client.send(hello)
         replies = [client.reply() for _ in range(3)]
@@ -114,15 +115,18 @@ def milter_edits(place):
     milter = place.milter({"eom": lambda _: steps[-1] + ["continue"]})
     place.milterd(sink, [milter])
     client = place.client().ehlo()
-    values = ["x\r\n.\r\n" + SMUGGLED.decode(), "x\n.\n" + SMUGGLED.decode(), "x\r.\r\nMAIL FROM:<smuggled@example.com>",
-              "\n\n.\n", ".\r\n.\r\n", "x\n\nSubject: smuggled\n\n.", "\r\n\r\n.\r\n"]
-    bodies = [end.decode("latin-1").replace("\0", "") + SMUGGLED.decode() for end in FALSE_ENDS] + \
-        ["\r\n.\r\n" + SMUGGLED.decode(), ".\r\n", ".", "\n.\n", "a\r\n.", "a\n", "\r", "x" * 65534 + "\r\n.\r\n" +
-         SMUGGLED.decode(), "x" * 65533 + "\r\n.\r\n" + SMUGGLED.decode(), "x" * 65532 + "\r\n.\r\n" + SMUGGLED.decode()]
-    cases = [[["add_header", "X-A", value]] for value in values] + [[["insert_header", 0, "X-A", value]] for value in values] + \
-        [[["change_header", 1, "Subject", value]] for value in values] + [[["replace_body", body]] for body in bodies] + \
-        [[["replace_body", part] for part in ("a\r", "\n.", "\r", "\n" + SMUGGLED.decode())],
-         [["replace_body", part] for part in ("a", "\n", ".", "\n", SMUGGLED.decode())]]
+    smuggled = SMUGGLED.decode()
+    values = ["x\r\n.\r\n" + smuggled, "x\n.\n" + smuggled, "x\r.\r" + smuggled, "\n\n.\n", ".\r\n.\r\n",
+              "x\n\nSubject: smuggled\n\n.", "\r\n\r\n.\r\n"]
+    bodies = [end.decode("latin-1").replace("\0", "") + smuggled for end in FALSE_ENDS]
+    bodies += ["\r\n.\r\n" + smuggled, ".\r\n", ".", "\n.\n", "a\r\n.", "a\n", "\r"]
+    # The end of data across the border of two chunks.
+    bodies += ["x" * length + "\r\n.\r\n" + smuggled for length in range(65530, 65536)]
+    cases = [[step] for value in values for step in (
+        ["add_header", "X-A", value], ["insert_header", 0, "X-A", value], ["change_header", 1, "Subject", value])]
+    cases += [[["replace_body", body]] for body in bodies]
+    cases += [[["replace_body", part] for part in parts] for parts in (
+        ("a\r", "\n.", "\r", "\n" + smuggled), ("a", "\n", ".", "\n", smuggled))]
     for case_steps in cases:
         steps.append(case_steps)
         before = len(sink.records())
@@ -153,8 +157,8 @@ def address_injection(place):
     milter = place.milter({"eom": lambda _: [steps[-1], "continue"]})
     place.milterd(sink, [milter])
     client = place.client().ehlo()
-    for address in ("<a@example.net>\r\nRCPT TO:<victim@example.net>", "<a@example.net\r\n>", "a@example.net> <victim@example.net",
-                    "<a@example.net>\nDATA", "<a@example.net> SMTPUTF8\r\nRSET", "<a b@example.net>"):
+    for address in ("<a@example.net>\r\nRCPT TO:<victim@example.net>", "<a@example.net\r\n>",
+                    "a@example.net> <victim@example.net", "<a@example.net>\nDATA", "<a@example.net> SMTPUTF8\r\nRSET", "<a b@example.net>"):
         for step in (["add_rcpt", address], ["change_from", address], ["delete_rcpt", address],
                      ["add_rcpt_par", "<c@example.net>", "NOTIFY=NEVER\r\nRCPT TO:<victim@example.net>"],
                      ["change_from", "<c@example.net>", "RET=HDRS\r\nRCPT TO:<victim@example.net>"]):

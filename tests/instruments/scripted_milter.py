@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A milter (protocol version 2 to 6, mfdef.h) that does what a script says, right or wrong, and records what it sees.
 
-A script is a dict, or JSON in a file: "version", "actions", "protocol" for the negotiation, "symlists" ({"mail": "i"}),
-and per stage what to do: open (before anything is read), optneg, connect, helo, mail, rcpt, data, header, eoh, body, eom,
+A script is a dict, or JSON in a file: "version", "actions" (default: all but quarantine), "protocol" for the
+negotiation, "symlists" ({"mail": "i"}), and per stage what to do: open (before anything is read), optneg, connect, helo, mail, rcpt, data, header, eoh, body, eom,
 unknown, abort. What is not named is answered with continue, when the protocol flags promise an answer.
 
 What to do is a list of steps. A step is a name, or a list of a name and its arguments:
@@ -280,7 +280,7 @@ class Milter:
         return steps(session) if callable(steps) else steps
 
     def negotiation(self):
-        data = struct.pack(">III", self.script.get("version", 6), self.script.get("actions", 0x1ff), self.protocol)
+        data = struct.pack(">III", self.script.get("version", 6), self.script.get("actions", 0x1df), self.protocol)
         for stage, names in self.script.get("symlists", {}).items():
             data += struct.pack(">I", SYMLIST_STAGE[stage]) + names.encode() + b"\0"
         return packet("O", data)
