@@ -49,7 +49,7 @@ static void take_out(struct deferred *d)
 /* Calls asked for by these calls wait for the next turn, so that none can keep the loop from its descriptors. */
 static void run_deferred(void)
 {
-	struct deferred end = { 0 };
+	static struct deferred end;
 
 	if (!deferred_first)
 		return;

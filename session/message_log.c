@@ -40,16 +40,16 @@ static void put_reply(struct buf *b, const char *reply)
 	buf_fini(&text);
 }
 
+/* Their number, and the first ones by name. */
 static void put_rcpts(struct buf *b, const struct smtp_tx *tx)
 {
 	struct buf list = { 0 };
 
 	for (size_t i = 0; i < tx->rcpt_count && i < RCPTS_SHOWN; i++)
 		buf_printf(&list, "%s%s", i ? "," : "", tx->rcpt[i].address);
-	if (tx->rcpt_count > RCPTS_SHOWN)
-		buf_printf(&list, ",and-%zu-more", tx->rcpt_count - RCPTS_SHOWN);
 	buf_append(&list, "", 1);
-	put_pair(b, "rcpts", (const char *)buf_head(&list));
+	buf_printf(b, " rcpts=%zu", tx->rcpt_count);
+	put_pair(b, "to", (const char *)buf_head(&list));
 	buf_fini(&list);
 }
 

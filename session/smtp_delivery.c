@@ -230,5 +230,8 @@ void smtp_delivery_on_done(struct smtp_session *s, bool committed, bool in_doubt
 	if (in_doubt)
 		log_write(LOG_LEVEL_WARNING, s->id, "%s event=in-doubt next-hop=%s cause=\"no answer to the final dot\"",
 			  s->tx.queue_id, next_hop_name(s->next_hop));
+	/* A client that delivers mail is a client with errors, not an error with a client. */
+	if (committed)
+		s->errors = 0;
 	finish(s, verdict, arena_strdup(&s->tx_arena, reply), false);
 }

@@ -13,9 +13,9 @@
 #include "common/milter.h"
 #include "common/milter_codec.h"
 
-/* What we offer. Quarantine is not among it as long as no listener can do it: a filter that insists then refuses
- * to negotiate, which is better than mail that should have been held and was not. */
-#define BACKEND_ACTIONS	 (SMFIF_ALL & ~SMFIF_QUARANTINE)
+/* What we offer: everything. Quarantine too, although a proxy has no queue to hold a message in: clamav-milter and
+ * OpenDMARC refuse to work without it. A message that is to be held is deferred by the session instead. */
+#define BACKEND_ACTIONS	 SMFIF_ALL
 #define BACKEND_PROTOCOL SMFIP_ALL
 
 /* The outcome of the negotiation: never more than was offered and than the version knows. */
