@@ -1,7 +1,7 @@
-/* A request becomes a row of steps: RSET, MAIL, RCPT for each recipient, DATA; as many of them as the state of the
- * connection makes necessary. The connection is soft state: one that was left over from an earlier request and turns
- * out to be dead is replaced, and the steps begin again, as long as no content was sent. All answers to the owner are
- * given from one deferred call, so the owner may do anything in it. */
+/* A request becomes a row of steps, as many as the state of the connection makes necessary. The connection is soft
+ * state: one that was left over from an earlier request and turns out to be dead is replaced, and the steps begin
+ * again, as long as no content was sent. All answers to the owner are given from one deferred call, so the owner may do
+ * anything in it. */
 #include "config.h"
 
 #include "session/next_hop.h"
@@ -17,6 +17,7 @@
 #include "common/smtp_reply.h"
 #include "session/next_hop_conn.h"
 #include "session/next_hop_delivery.h"
+#include "session/next_hop_steps.h"
 
 #define REPLY_UNREACHABLE  "451 4.4.1 The next hop cannot be reached\r\n"
 #define REPLY_LOST	   "451 4.4.2 The connection to the next hop was lost\r\n"
@@ -39,9 +40,6 @@ enum stage {
 	DISCARDING,	/* instead of all that, when the next hop is discard: */
 	ANSWERED,	/* the answer is about to be given */
 };
-
-/* From STEP_RCPT on one for each recipient, and behind them DATA. */
-enum { STEP_RSET, STEP_MAIL, STEP_RCPT };
 
 struct next_hop {
 	const struct conf_listener *listener;
@@ -66,12 +64,11 @@ struct next_hop {
 	size_t accepted_room;
 	char *mail_refusal;		/* the answer for every recipient, once MAIL was refused */
 
-	/* The steps of the open request. */
+	/* The envelope of the open request, and what is sent of it. */
+	const struct envelope *plan;
 	struct envelope_path asked;	/* RCPT: the recipient */
 	struct envelope question;	/* RCPT: the plan */
-	const struct envelope *plan;
-	size_t to_send, to_answer;
-	char *refusal;			/* of the first step that was refused */
+	struct next_hop_steps steps;
 	struct buf commands;
 
 	const struct output_piece *piece;
@@ -185,39 +182,12 @@ static void lose(struct next_hop *h, const char *why)
 	}
 }
 
-static size_t data_step(const struct next_hop *h)
-{
-	return STEP_RCPT + h->plan->rcpt_count;
-}
-
-static void put_step(struct next_hop *h, const struct smtp_offers *offers)
-{
-	if (h->to_send == STEP_RSET) {
-		buf_puts(&h->commands, "RSET\r\n");
-	} else if (h->to_send == STEP_MAIL) {
-		smtp_offers_put_mail(&h->commands, offers, &h->plan->sender, h->request == DELIVER ? h->size : 0);
-		h->transaction_open = true;
-	} else if (h->to_send < data_step(h)) {
-		smtp_offers_put_rcpt(&h->commands, offers, &h->plan->rcpt[h->to_send - STEP_RCPT]);
-	} else {
-		buf_puts(&h->commands, "DATA\r\n");
-	}
-}
-
-/* One step, or with PIPELINING all; but DATA only when everything before it was accepted: a 354 for half an envelope
- * could not be taken back. */
 static void send_steps(struct next_hop *h)
 {
-	const struct smtp_offers *offers = next_hop_conn_offers(h->conn);
-	size_t end = data_step(h) + (h->request == DELIVER);
-	unsigned owed = 0;
+	unsigned owed = next_hop_steps_put(&h->steps, &h->commands, next_hop_conn_offers(h->conn),
+					   h->request == DELIVER ? h->size : 0);
 
-	while (h->to_send < end &&
-	       (h->to_send == h->to_answer || (offers->pipelining && h->to_send < data_step(h)))) {
-		put_step(h, offers);
-		h->to_send++;
-		owed++;
-	}
+	h->transaction_open = true;
 	next_hop_conn_send(h->conn, buf_head(&h->commands), buf_len(&h->commands), owed, h->listener->timeout_next_hop);
 	buf_clear(&h->commands);
 	buf_shrink(&h->commands, COMMANDS_KEEP);
@@ -227,23 +197,23 @@ static void send_steps(struct next_hop *h)
 static void start_steps(struct next_hop *h)
 {
 	uint64_t size_limit = next_hop_conn_offers(h->conn)->size_limit;
+	size_t first;
 
 	h->stage = COMMANDS;
-	set_text(&h->refusal, NULL);
 	if (h->request == DELIVER && size_limit && h->size > size_limit) {
 		answer(h, false, false, REPLY_TOO_BIG);
 		return;
 	}
 	if (h->request == RCPT && h->mail_accepted) {
-		h->to_send = STEP_RCPT;
+		first = NEXT_HOP_RCPT;
 	} else if (h->request == DELIVER && h->mail_accepted && envelope_equal(&h->accepted, h->plan)) {
-		h->to_send = data_step(h);
+		first = NEXT_HOP_RCPT + h->plan->rcpt_count;
 	} else {
-		h->to_send = h->transaction_open ? STEP_RSET : STEP_MAIL;
+		first = h->transaction_open ? NEXT_HOP_RSET : NEXT_HOP_MAIL;
 		h->mail_accepted = false;
 		h->accepted.rcpt_count = 0;
 	}
-	h->to_answer = h->to_send;
+	next_hop_steps_start(&h->steps, h->plan, h->request == DELIVER, first);
 	send_steps(h);
 }
 
@@ -265,75 +235,65 @@ static void begin_delivery(struct next_hop *h)
 	next_hop_delivery_begin(&h->delivery, h->piece, h->piece_count, h->size);
 }
 
-/* Every step that was sent has its reply, and one of them was no. */
+/* What was accepted recipient by recipient and is refused now cannot be told to the client in these words. */
 static void answer_refused(struct next_hop *h)
 {
-	if (h->request == DELIVER && h->to_answer <= data_step(h)) {
-		struct buf text = { 0 };
+	struct buf text = { 0 };
 
-		smtp_reply_print(&text, h->refusal);
-		log_write(LOG_LEVEL_INFO, h->session, "event=envelope-refused next-hop=%s reply=\"%.*s\"", next_hop_name(h),
-			  (int)buf_len(&text), (const char *)buf_head(&text));
-		buf_fini(&text);
-		answer(h, false, false, REPLY_ENVELOPE);
-	} else {
-		answer(h, false, false, h->refusal);
-	}
-}
-
-static void take_refusal(struct next_hop *h, size_t step, const char *reply)
-{
-	if (!h->refusal)
-		set_text(&h->refusal, reply);
-	if (step == STEP_MAIL && h->request == RCPT)
-		set_text(&h->mail_refusal, reply);
-	if (h->to_answer == h->to_send)
-		answer_refused(h);
-}
-
-static void take_step(struct next_hop *h, size_t step, const char *reply)
-{
-	if (step == STEP_MAIL)
-		h->mail_accepted = true;
-	if (h->to_answer < h->to_send)
+	if (h->request == RCPT || h->steps.refused == next_hop_data_step(&h->steps)) {
+		answer(h, false, false, h->steps.refusal);
 		return;
-	if (h->refusal) {
-		answer_refused(h);
-	} else if (step == data_step(h)) {
-		begin_delivery(h);
-	} else if (h->request == RCPT && step >= STEP_RCPT) {
-		keep_accepted(h);
-		answer(h, false, false, reply);
-	} else {
-		send_steps(h);
 	}
+	smtp_reply_print(&text, h->steps.refusal);
+	log_write(LOG_LEVEL_INFO, h->session, "event=envelope-refused next-hop=%s reply=\"%.*s\"", next_hop_name(h),
+		  (int)buf_len(&text), (const char *)buf_head(&text));
+	buf_fini(&text);
+	answer(h, false, false, REPLY_ENVELOPE);
 }
 
-/* Whether a reply can be one to this step. 421 may come at any time: RFC 5321 3.8. */
-static bool makes_sense(const struct next_hop *h, size_t step, int code)
+static void take_reply(struct next_hop *h, int code, const char *reply)
 {
-	if (code == 421 || (step == STEP_RSET && code >= 300))
-		return false;
-	return code >= 400 || (step < data_step(h) ? code < 300 : code == 354);
+	bool to_mail = h->steps.to_answer == NEXT_HOP_MAIL;
+	enum next_hop_result result = next_hop_steps_take(&h->steps, code, reply);
+
+	if (to_mail && result != NEXT_HOP_NONSENSE) {
+		h->mail_accepted = code < 300;
+		if (code >= 300 && h->request == RCPT)
+			set_text(&h->mail_refusal, reply);
+	}
+	switch (result) {
+	case NEXT_HOP_WAIT:
+		break;
+	case NEXT_HOP_SEND:
+		send_steps(h);
+		break;
+	case NEXT_HOP_REFUSED:
+		answer_refused(h);
+		break;
+	case NEXT_HOP_NONSENSE:
+		lose(h, code == 421 ? "it closes the connection" : "a reply that makes no sense");
+		break;
+	case NEXT_HOP_ACCEPTED:
+		if (h->request == DELIVER) {
+			begin_delivery(h);
+		} else {
+			keep_accepted(h);
+			answer(h, false, false, reply);
+		}
+		break;
+	}
 }
 
 static void on_reply(void *ctx, int code, const char *reply, bool owed)
 {
 	struct next_hop *h = ctx;
 
-	if (h->stage == DELIVERING) {
+	if (h->stage == DELIVERING)
 		next_hop_delivery_reply(&h->delivery, code, reply, owed);
-	} else if (h->stage != COMMANDS || !owed) {
+	else if (h->stage == COMMANDS && owed)
+		take_reply(h, code, reply);
+	else
 		lose(h, "it speaks out of turn");
-	} else if (!makes_sense(h, h->to_answer, code)) {
-		lose(h, code == 421 ? "it closes the connection" : "a reply that makes no sense");
-	} else if (code >= 400) {
-		h->to_answer++;
-		take_refusal(h, h->to_answer - 1, reply);
-	} else {
-		h->to_answer++;
-		take_step(h, h->to_answer - 1, reply);
-	}
 }
 
 static void on_ready(void *ctx)
@@ -445,6 +405,7 @@ void next_hop_free(struct next_hop *h)
 	if (h->conn && (h->stage == IDLE || h->stage == ANSWERED))
 		next_hop_conn_send(h->conn, QUIT, strlen(QUIT), 0, h->listener->timeout_next_hop);
 	next_hop_delivery_fini(&h->delivery);
+	next_hop_steps_fini(&h->steps);
 	drop_connection(h);
 	forget_transaction(h);
 	timer_fini(&h->limit);
@@ -453,7 +414,6 @@ void next_hop_free(struct next_hop *h)
 	buf_fini(&h->name);
 	buf_fini(&h->commands);
 	free(h->accepted.rcpt);
-	free(h->refusal);
 	free(h->reply);
 	free(h->helo_name);
 	free(h);
