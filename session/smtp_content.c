@@ -12,7 +12,6 @@
 #define READS_A_TURN	   8
 #define HEADER_FIELDS_MAX  2000u
 #define HEADER_LENGTH_MAX  (256u * 1024)
-#define FIELD_LENGTH_MAX   60000u	/* what a milter packet can show, with room for the protocol */
 #define RECEIVED_MAX	   100u
 #define DISCARD_MAX(limit) ((uint64_t)(limit) + (uint64_t)(limit) / 2)
 
@@ -94,14 +93,6 @@ bool smtp_content_read(struct smtp_session *s)
 	return false;
 }
 
-static bool has_long_field(const struct header_block *block)
-{
-	for (size_t i = 0; i < block->count; i++)
-		if (block->field[i].length > FIELD_LENGTH_MAX)
-			return true;
-	return false;
-}
-
 const char *smtp_content_refusal(struct smtp_session *s)
 {
 	struct header_block *block = &s->tx.header;
@@ -121,8 +112,6 @@ const char *smtp_content_refusal(struct smtp_session *s)
 		return smtp_reply_make(a, 554, "5.6.0", "Message has a line that is too long");
 	if (header_parse(a, content->data, content->len, HEADER_FIELDS_MAX, HEADER_LENGTH_MAX, block, &why) < 0)
 		return smtp_reply_make(a, 554, "5.6.0", why);
-	if (has_long_field(block))
-		return smtp_reply_make(a, 554, "5.6.0", "Message has a header field that is too long");
 	if (header_count(block, content->data, "Received") > RECEIVED_MAX)
 		return smtp_reply_make(a, 554, "5.4.6", "Too many hops, this message is going in circles");
 	return NULL;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/child.h"
 #include "common/clock.h"
 #include "common/edit.h"
 #include "common/log.h"
@@ -26,6 +27,7 @@ static void finish(struct smtp_session *s, const char *verdict, const char *repl
 {
 	bool shutdown = smtp_reply_code(reply) == 421;
 
+	child_worked();
 	message_log_finished(s, conf, verdict, reply);
 	smtp_session_reply(s, reply);
 	smtp_tx_reset(s, abort);

@@ -17,6 +17,7 @@
 
 #define READ_SIZE    (16u * 1024)
 #define INPUT_MAX    (64u * 1024)	/* bytes of commands that wait; above it we stop reading */
+#define OUTPUT_MAX   (64u * 1024)	/* bytes of replies that wait; the same */
 #define KEEP_IDLE    4096u		/* bytes a buffer keeps between commands */
 #define LINGER_MS    2000
 #define LINGER_BYTES (256u * 1024)
@@ -104,13 +105,18 @@ void smtp_session_end(struct smtp_session *s)
 
 /* ---- output ---- */
 
+bool smtp_session_is_full(const struct smtp_session *s)
+{
+	return buf_len(&s->out) > OUTPUT_MAX;
+}
+
 static void watch(struct smtp_session *s)
 {
 	int events = 0;
 
 	if (s->ended)
 		return;
-	if (!s->eof && buf_len(&s->in) < INPUT_MAX)
+	if (!s->eof && buf_len(&s->in) < INPUT_MAX && !smtp_session_is_full(s))
 		events |= IO_READ;
 	if (buf_len(&s->out))
 		events |= IO_WRITE;
@@ -165,7 +171,10 @@ void smtp_session_reply(struct smtp_session *s, const char *reply)
 
 void smtp_session_say(struct smtp_session *s, int code, const char *enhanced, const char *text)
 {
-	smtp_session_reply(s, smtp_reply_make(&s->tx_arena, code, enhanced, text));
+	static struct arena scratch;
+
+	smtp_session_reply(s, smtp_reply_make(&scratch, code, enhanced, text));
+	arena_reset(&scratch);
 }
 
 void smtp_session_close(struct smtp_session *s)
@@ -264,11 +273,15 @@ static void read_commands(struct smtp_session *s)
 static void on_io(struct io *io, int events)
 {
 	struct smtp_session *s = io->ctx;
+	bool was_full = smtp_session_is_full(s);
 
 	if (events & IO_WRITE)
 		smtp_session_flush(s);
-	if (s->ended || !(events & IO_READ))
+	if (s->ended || !(events & IO_READ)) {
+		if (was_full && !s->ended && !s->closing && !s->busy)
+			s->on_input(s);
 		return;
+	}
 	if (s->closing) {
 		drain_input(s);
 		return;

@@ -89,7 +89,7 @@ struct smtp_session {
 	unsigned errors;
 	bool esmtp;
 	char *helo;			/* owned; NULL before HELO */
-	struct arena tx_arena;		/* the transaction's; commands are parsed into it, too */
+	struct arena tx_arena;		/* the transaction's */
 	struct smtp_tx tx;
 	struct dispatch *dispatch;
 	struct next_hop *next_hop;	/* NULL until the first recipient */
@@ -113,6 +113,8 @@ void smtp_session_close(struct smtp_session *);
 void smtp_session_reply(struct smtp_session *, const char *reply);	/* in the form of smtp_reply.h */
 void smtp_session_say(struct smtp_session *, int code, const char *enhanced, const char *text);
 void smtp_session_flush(struct smtp_session *);
+/* The client does not read what we write: no command is taken until it does. */
+bool smtp_session_is_full(const struct smtp_session *);
 
 /* An answer from elsewhere is due, within this time (0: whoever owes it has a deadline of its own); until
  * smtp_session_resume() no input is looked at. */

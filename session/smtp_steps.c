@@ -124,13 +124,22 @@ void smtp_step_helo(struct smtp_session *s, const struct smtp_command *c)
 	free(s->helo);
 	s->helo = mem_strdup(c->domain);
 	arg[0] = s->helo;
-	/* The command lives in the transaction's memory and is gone after this. */
 	smtp_tx_reset(s, true);
 	if (!ask(s, IPC_HELO, arg, 1, on_helo_verdict))
 		welcome(s);
 }
 
 /* ---- MAIL and RCPT ---- */
+
+/* Commands live for a moment, the envelope as long as its transaction. */
+static struct envelope_path keep_path(struct smtp_session *s, const struct smtp_command *c)
+{
+	const char **param = arena_alloc(&s->tx_arena, (c->param_count + 1) * sizeof(*param));
+
+	for (size_t i = 0; i < c->param_count; i++)
+		param[i] = arena_strdup(&s->tx_arena, c->param[i]);
+	return (struct envelope_path){ arena_strdup(&s->tx_arena, c->address), param, c->param_count };
+}
 
 /* Path with brackets and parameters, as milters want them. */
 static size_t envelope_args(struct arena *a, const struct envelope_path *path, const char **arg)
@@ -177,7 +186,7 @@ void smtp_step_mail(struct smtp_session *s, const struct smtp_command *c)
 	}
 	queue_id_make(s->tx.queue_id, child_slot());
 	s->tx.began_ms = clock_now_ms();
-	s->tx.sender = (struct envelope_path){ c->address, c->param, c->param_count };
+	s->tx.sender = keep_path(s, c);
 	s->tx.eight_bit = body && strcasecmp(body, "8BITMIME") == 0;
 	if (!ask(s, IPC_MAIL, arg, envelope_args(&s->tx_arena, &s->tx.sender, arg), on_mail_verdict))
 		accept_mail(s);
@@ -267,7 +276,7 @@ void smtp_step_rcpt(struct smtp_session *s, const struct smtp_command *c)
 		smtp_step_refuse(s, 452, "4.5.3", "Too many recipients");
 		return;
 	}
-	s->tx.asked = (struct envelope_path){ c->address, c->param, c->param_count };
+	s->tx.asked = keep_path(s, c);
 	if (s->tx.discard) {
 		accept_rcpt(s, rcpt_ok(s));
 		return;

@@ -128,31 +128,29 @@ static void run(struct smtp_session *s, const struct smtp_command *c)
 	}
 }
 
-static void take_command(struct smtp_session *s, const char *line, size_t len, bool more_behind)
+static void take_command(struct smtp_session *s, const struct smtp_command *c, bool more_behind)
 {
-	struct smtp_command c;
-	enum rule rule;
+	enum rule rule = look_up(s->state, c->verb);
 
-	smtp_command_parse(&s->tx_arena, line, len, &c);
-	rule = look_up(s->state, c.verb);
-	if (c.code == 521)
-		smtp_step_hang_up(s, c.code, c.enhanced, c.why);
-	else if (c.code && c.verb != SMTP_FOREIGN && c.verb != SMTP_OTHER)
-		smtp_step_refuse(s, c.code, c.enhanced, c.why);
+	if (c->code == 521)
+		smtp_step_hang_up(s, c->code, c->enhanced, c->why);
+	else if (c->code && c->verb != SMTP_FOREIGN && c->verb != SMTP_OTHER)
+		smtp_step_refuse(s, c->code, c->enhanced, c->why);
 	else if (rule != RULE_OK)
 		smtp_step_refuse(s, rules[rule].code, rules[rule].enhanced, rules[rule].text);
-	else if (must_be_last(c.verb) && more_behind)
+	else if (must_be_last(c->verb) && more_behind)
 		smtp_step_hang_up(s, 554, "5.5.0", "Error: SMTP protocol synchronization");
 	else
-		run(s, &c);
+		run(s, c);
 }
 
 /* One line of the input. False: there is none yet. */
 static bool take_line(struct smtp_session *s)
 {
+	static struct arena scratch;
+	struct smtp_command c;
 	const char *line;
 	size_t len, size;
-	struct buf text = { 0 };
 
 	if (!s->tx.queue_id[0])
 		arena_reset(&s->tx_arena);
@@ -170,10 +168,10 @@ static bool take_line(struct smtp_session *s)
 		return true;
 	case SMTP_LINE_OK:
 		/* Out of the buffer first: whatever the command does, it is taken. */
-		buf_append(&text, line, len);
+		smtp_command_parse(&scratch, line, len, &c);
 		buf_consume(&s->in, size);
-		take_command(s, (const char *)text.data, len, buf_len(&s->in) > 0);
-		buf_fini(&text);
+		take_command(s, &c, buf_len(&s->in) > 0);
+		arena_reset(&scratch);
 		return true;
 	}
 	buf_consume(&s->in, size);
@@ -184,7 +182,7 @@ static bool take_line(struct smtp_session *s)
 
 static bool may_go_on(struct smtp_session *s)
 {
-	if (s->ended || s->closing || s->busy)
+	if (s->ended || s->closing || s->busy || smtp_session_is_full(s))
 		return false;
 	if (s->errors > (unsigned)s->listener->max_errors) {
 		smtp_step_hang_up(s, 421, "4.7.0", "Error: too many errors");
