@@ -100,7 +100,8 @@ def run_killing(load, victims, stop_signal, seconds):
         if load.process.poll() is None:
             load.process.kill()
         thread.join(harness.PATIENCE)
-    print(f"# {len(kills)} kills, {totals['rate']} messages/s, {totals['deferred']} deferred, {totals['lost']} lost")
+    print(f"# {len(kills)} kills, {totals['rate']} messages/s, {totals['deferred']} deferred, "
+          f"{totals['lost']} lost, {totals['doubt']} in doubt")
     return totals, len(kills)
 
 

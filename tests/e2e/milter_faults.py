@@ -202,7 +202,7 @@ def odd_words(place):
     milter = place.milter({"eom": lambda _: EDITS + [["reply", words[-1]]]})
     place.milterd(sink, [milter], {"options.tempfail-on-error": "no"}, {"max-errors": "1000"})
     client = place.client().ehlo()
-    for text, code in [("hello", "4"), ("", "4"), ("250 2.0.0 fine", "4"), ("55", "4"), ("550 5.7.1 a\r\n250 b", "5"),
+    for text, code in [("hello", "4"), ("", "4"), ("250 2.0.0 fine", "4"), ("55", "5"), ("550 5.7.1 a\r\n250 b", "5"),
                        ("550-5.7.1 open", "5"), ("550 5.7.1 bare\nLF", "5"), ("451 4.7.1 " + "x" * 5000, "4"),
                        ("550 5.7.1 a\x01\x1b[2Jb", "5"), ("550 4.7.1 mixed", "5")]:
         words.append(text)

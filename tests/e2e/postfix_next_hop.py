@@ -113,8 +113,8 @@ def mail(place):
     check(client.mail(message("again")).startswith("250"), "refused")
     records = wait_for(lambda: len(sink.records()) >= 2 and sink.records(), "Postfix to relay")
     for record in records:
-        equal((record.sender.split(" ")[0], [path.split(" ")[0] for path in record.rcpts]),
-              ("<changed@example.com>", ["<bob@example.net>", "<added@example.net>"]))
+        equal((record.sender.split(" ")[0], sorted(path.split(" ")[0] for path in record.rcpts)),
+              ("<changed@example.com>", ["<added@example.net>", "<bob@example.net>"]))
         equal((record.header("X-Inserted"), record.header("Subject")), (["1"], ["changed"]))
         equal(record.body, b".dot\r\nno dot\r\n")
         equal(len(record.header("Received")), 2, "Received")
