@@ -100,7 +100,7 @@ static void negotiate(struct script_line *l)
 	const struct script *s = &l->milter->script;
 	struct milter_optneg answer = {
 		.version = s->version ? s->version : 6,
-		.actions = s->version ? s->actions : SMFIF_ALL & ~SMFIF_QUARANTINE,
+		.actions = s->version ? s->actions : SMFIF_ALL,
 		.protocol = s->protocol,
 	};
 	struct buf out = { 0 };

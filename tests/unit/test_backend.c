@@ -238,7 +238,7 @@ Test(backend, nobody_negotiates_more_than_was_offered_or_than_his_version_has)
 	static const struct {
 		uint32_t version, actions, protocol, has_actions, has_protocol, foreign_actions, foreign_protocol;
 	} rows[] = {
-		{ 6, 0x1ff, 0x1fffff, 0x1df, 0x1fffff, 0x20, 0 },
+		{ 6, 0x1ff, 0x1fffff, 0x1ff, 0x1fffff, 0, 0 },
 		{ 6, 0xfffffe00, 0xffe00000, 0, 0, 0xfffffe00, 0xffe00000 },
 		{ 2, 0x1ff, 0x1fffff, 0x1f, 0x7f | SMFIP_NOUNKNOWN | SMFIP_NODATA, 0x1e0, 0x1fff80 },
 		{ 3, 0, 0, 0, SMFIP_NODATA, 0, 0 },
@@ -327,7 +327,7 @@ Test(backend, every_reply_is_legal_where_the_protocol_has_it_and_nowhere_else)
 		ROW("\0\0\0\7+<a@b>\0", false, ".........e."),
 		ROW("\0\0\0\7-<a@b>\0", false, ".........e."),
 		ROW("\0\0\0\7" "2<a@b>\0", false, ".........e."),
-		ROW("\0\0\0\5qwhy\0", false, "..........."),		/* not offered */
+		ROW("\0\0\0\5qwhy\0", false, ".........e."),
 		ROW("\0\0\0\1f", true, "..........."),			/* CONN_FAIL is Sendmail's own */
 		ROW("\0\0\0\6l\0\0\0\1\0", false, "..........."),	/* only inside OPTNEG */
 		ROW("\0\0\0\x0dO\0\0\0\6\0\0\0\0\0\0\0\0", false, "..........."),
