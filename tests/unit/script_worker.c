@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "common/edit_result.h"
 #include "common/wire.h"
 
 static void note(struct script_worker *w, const char *what)
@@ -24,8 +23,10 @@ static void take_event(struct script_worker *w, struct wire *in)
 	snprintf(text, sizeof(text), "%s:%u%s", ipc_event_name(event.kind), event.number,
 		 event.flags == IPC_EVENT_WANTED ? "!" : event.flags == IPC_EVENT_REPLAYED ? "~" : "");
 	note(w, text);
-	if (event.flags == IPC_EVENT_WANTED)
+	if (event.flags == IPC_EVENT_WANTED) {
 		w->wanted = event.number;
+		w->wanted_kind = (enum ipc_event_kind)event.kind;
+	}
 	if (event.kind == IPC_EOM)
 		w->content = event.content;
 }
@@ -147,16 +148,22 @@ void script_worker_say(struct script_worker *w, enum verdict verdict, const char
 
 void script_worker_pass(struct script_worker *w, size_t header_length)
 {
+	struct edit_result result;
+
+	edit_result_unchanged(&w->arena, header_length, &result);
+	script_worker_result(w, &result);
+}
+
+void script_worker_result(struct script_worker *w, const struct edit_result *result)
+{
 	const struct ipc_verdict v = {
 		.number = w->wanted, .origin = w->wanted, .verdict = VERDICT_ACCEPT, .milter = IPC_NOBODY,
 		.interest = IPC_INTEREST_ALL,
 	};
-	struct edit_result result;
 	struct buf *record = chan_begin(w->chan, IPC_VERDICT, w->session);
 
-	edit_result_unchanged(&w->arena, header_length, &result);
 	ipc_verdict_put(record, &v);
-	edit_result_write(record, &result);
+	edit_result_write(record, result);
 	chan_end(w->chan);
 }
 

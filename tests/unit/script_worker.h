@@ -7,6 +7,7 @@
 
 #include "common/buf.h"
 #include "common/chan.h"
+#include "common/edit_result.h"
 #include "common/ipc.h"
 #include "common/mem.h"
 #include "common/msgbuf.h"
@@ -17,6 +18,7 @@ struct script_worker {
 	struct buf seen;		/* "open(0) connect:1! helo:2 mail:3~ buffer abort close": ! wanted, ~ replayed */
 	uint64_t session;		/* of the last record */
 	uint32_t wanted;		/* number of the last event that wants an answer */
+	enum ipc_event_kind wanted_kind;
 	size_t opened;			/* sessions */
 	struct ipc_content content;	/* of the last EOM */
 	struct arena arena;
@@ -35,6 +37,8 @@ const char *script_worker_seen(struct script_worker *);
 void script_worker_say(struct script_worker *, enum verdict, const char *reply);
 /* The same at EOM, with a message nobody has changed. header_length: of the content. */
 void script_worker_pass(struct script_worker *, size_t header_length);
+/* The same with these changes, right or wrong. */
+void script_worker_result(struct script_worker *, const struct edit_result *);
 /* A verdict as it is. */
 void script_worker_verdict(struct script_worker *, const struct ipc_verdict *);
 void script_worker_send(struct script_worker *, enum ipc_type, const void *, size_t len);
