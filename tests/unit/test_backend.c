@@ -240,7 +240,7 @@ Test(backend, nobody_negotiates_more_than_was_offered_or_than_his_version_has)
 	} rows[] = {
 		{ 6, 0x1ff, 0x1fffff, 0x1ff, 0x1fffff, 0, 0 },
 		{ 6, 0xfffffe00, 0xffe00000, 0, 0, 0xfffffe00, 0xffe00000 },
-		{ 2, 0x1ff, 0x1fffff, 0x1f, 0x7f | SMFIP_NOUNKNOWN | SMFIP_NODATA, 0x1e0, 0x1fff80 },
+		{ 2, 0x1ff, 0x1fffff, 0x3f, 0x7f | SMFIP_NOUNKNOWN | SMFIP_NODATA, 0x1c0, 0x1fff80 },
 		{ 3, 0, 0, 0, SMFIP_NODATA, 0, 0 },
 		{ 4, 0, SMFIP_NODATA | SMFIP_SKIP, 0, SMFIP_NODATA, 0, SMFIP_SKIP },
 		{ 6, 0, 0, 0, 0, 0, 0 },
