@@ -48,14 +48,16 @@ class Filter(harness.Process):
             argv.append("no-replies" if options.filter == "libmilter" else "--no-replies")
         super().__init__(argv, place.path("filter.log"))
         harness.wait_for(lambda: harness.answers(self.endpoint), "the filter")
+        os.chmod(place.path("filter.sock"), 0o666)
 
 
 def totals(argv):
     """Run a program that prints name=value words."""
     result = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
-    if result.returncode != 0:
+    counts = {key: float(value) for key, value in (word.split("=") for word in result.stdout.split())}
+    if result.returncode != 0 or counts.get("refused", 0) > 0:
         sys.exit(f"{argv[0]} ended with {result.returncode}: {result.stdout}{result.stderr}")
-    return {key: float(value) for key, value in (word.split("=") for word in result.stdout.split())}
+    return counts
 
 
 def run_load(place, options, messages):
@@ -170,6 +172,9 @@ def main():
             print(f"round {number + 1}: {rounds[-1]['rate']:.0f}/s, replayer {rounds[-1]['raw rate']:.0f}/s", flush=True)
             time.sleep(0.2)
         report(rounds, {} if options.no_strace else calls_per_message(place, options))
+    except BaseException:
+        print(place.diagnostics(), file=sys.stderr)
+        raise
     finally:
         place.stop(quietly=True)
         shutil.rmtree(place.folder, ignore_errors=True)

@@ -2,7 +2,7 @@
  *
  * Every message is made from the seed and its number, so an attempt is byte for byte the same as the last one. What was
  * sent is in the spool, what came of each attempt in the journal. A message is final with a 2xx for its dot or a 5xx;
- * after a 4xx or a lost connection it is sent again. Exit status 0 when all are final.
+ * after a 4xx or a lost connection it is sent again. Exit status 0 when that came of all.
  */
 #include "config.h"
 
@@ -62,7 +62,7 @@ static struct {
 };
 
 static uint8_t *attempts;		/* by message */
-static uint64_t next_fresh, final;
+static uint64_t next_fresh, final, given_up;	/* final: those given up too */
 static struct retry *retries;		/* a ring in the order of their times; a message is in it once at most */
 static uint64_t retry_first, retry_count;
 static int64_t progress_ms;		/* when a message became final, or the start */
@@ -118,6 +118,7 @@ static void finish(struct session *s, enum load_outcome outcome, const char *sta
 		message_is_final();
 	} else if (attempts[s->number] == options.attempts_max) {
 		attempt.outcome = LOAD_GIVEN_UP;
+		given_up++;
 		load_journal_add(&attempt);
 		message_is_final();
 	} else {
@@ -491,5 +492,5 @@ int main(int argc, char **argv)
 	free(attempts);
 	free(retries);
 	buf_fini(&content);
-	return final == options.messages ? 0 : 1;
+	return final == options.messages && given_up == 0 ? 0 : 1;
 }
