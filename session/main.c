@@ -1,6 +1,5 @@
 #include "config.h"
 
-#include <signal.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -43,7 +42,6 @@ int main(int argc, char **argv)
 	const struct conf *conf = child_begin("session", argc, argv, &ops);
 	int status;
 
-	signal(SIGPIPE, SIG_IGN);
 	dispatch_init(conf, largest_message(conf), (size_t)(conf->milterd.buffer_memory / conf->milterd.sessions));
 	smtp_front_init(conf, own_name(conf));
 	status = child_run();

@@ -27,6 +27,14 @@ static bool too_big(const struct smtp_session *s)
 	return s->tx.content->len > (uint64_t)s->listener->max_message_size;
 }
 
+/* Others can use the memory while the rest is read. */
+static void give_up(struct smtp_session *s, int error)
+{
+	s->tx.failure = error;
+	msgbuf_put(dispatch_content(), s->tx.content);
+	s->tx.content = NULL;
+}
+
 /* What cannot be kept is read and thrown away: the reply comes after the end, where the client looks for it. */
 static ssize_t read_away(struct smtp_session *s, bool *end, size_t *rest, const uint8_t **at)
 {
@@ -49,7 +57,7 @@ static ssize_t read_in(struct smtp_session *s, bool *end, size_t *rest, const ui
 	ssize_t n;
 
 	if (!to) {
-		s->tx.failure = errno;
+		give_up(s, errno);
 		return read_away(s, end, rest, at);
 	}
 	n = recv(s->io.fd, to + held, room - held, MSG_DONTWAIT);
@@ -57,8 +65,6 @@ static ssize_t read_in(struct smtp_session *s, bool *end, size_t *rest, const ui
 		*end = smtp_data_take(&s->tx.data, to + held, (size_t)n, &kept_at, &kept, rest);
 		msgbuf_commit(s->tx.content, kept);
 		*at = to + held + (size_t)n - *rest;
-		if (too_big(s))
-			s->tx.failure = EMSGSIZE;
 	}
 	return n;
 }
@@ -78,10 +84,11 @@ bool smtp_content_read(struct smtp_session *s)
 			return false;
 		}
 		s->tx.size += (size_t)n - rest;
-		if (end) {
-			buf_append(&s->in, at, rest);
+		buf_append(&s->in, at, rest);
+		if (!s->tx.failure && too_big(s))
+			give_up(s, EMSGSIZE);
+		if (end)
 			return true;
-		}
 		if (s->tx.size > DISCARD_MAX(s->listener->max_message_size)) {
 			smtp_session_say(s, 421, "4.3.4", "Message far too big, closing connection");
 			smtp_tx_reset(s, true);

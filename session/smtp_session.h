@@ -47,11 +47,10 @@ struct smtp_tx {
 	struct envelope_path asked;	/* the recipient in question */
 	const char *hop_reply;		/* to it */
 	size_t refused;			/* recipients */
-	bool eight_bit;			/* BODY=8BITMIME */
 	bool discard;			/* a milter wants it thrown away: say yes to everything */
 
 	struct smtp_data data;
-	struct msgbuf *content;
+	struct msgbuf *content;		/* NULL after a failure */
 	struct header_block header;	/* of the content, once it was judged */
 	uint64_t size;			/* bytes received, also those that were thrown away */
 	int failure;			/* errno of the buffer: the content is read to its end and refused */

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/child.h"
 #include "common/clock.h"
@@ -178,7 +177,6 @@ static bool declared_too_big(const struct smtp_session *s, const struct smtp_com
 void smtp_step_mail(struct smtp_session *s, const struct smtp_command *c)
 {
 	const char *arg[SMTP_PARAMS_MAX + 1];
-	const char *body = smtp_params_find(c->param, c->param_count, "BODY");
 
 	if (declared_too_big(s, c)) {
 		smtp_step_refuse(s, 552, "5.3.4", "Message size exceeds limit");
@@ -187,7 +185,6 @@ void smtp_step_mail(struct smtp_session *s, const struct smtp_command *c)
 	queue_id_make(s->tx.queue_id, child_slot());
 	s->tx.began_ms = clock_now_ms();
 	s->tx.sender = keep_path(s, c);
-	s->tx.eight_bit = body && strcasecmp(body, "8BITMIME") == 0;
 	if (!ask(s, IPC_MAIL, arg, envelope_args(&s->tx_arena, &s->tx.sender, arg), on_mail_verdict))
 		accept_mail(s);
 }
