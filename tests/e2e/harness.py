@@ -61,15 +61,15 @@ def wait_for(condition, what, seconds=PATIENCE):
     return value
 
 
-def connect(endpoint):
-    """A connected socket: unix:/PATH or inet:ADDRESS:PORT."""
+def connect(endpoint, source=None):
+    """A connected socket: unix:/PATH or inet:ADDRESS:PORT, then from this address."""
     if endpoint.startswith("unix:"):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(PATIENCE)
         connection.connect(endpoint[5:])
         return connection
     host, port = endpoint.removeprefix("inet:").rsplit(":", 1)
-    return socket.create_connection((host, int(port)), PATIENCE)
+    return socket.create_connection((host, int(port)), PATIENCE, (source, 0) if source else None)
 
 
 def answers(endpoint):
@@ -216,8 +216,8 @@ class Place:
     def sink(self, *options, name="sink", endpoint=None):
         return self.keep(Sink(self, name, options, endpoint))
 
-    def milter(self, script=None, name="milter"):
-        milter = scripted_milter.Milter("unix:" + self.path(name + ".sock"), script)
+    def milter(self, script=None, name="milter", endpoint=None):
+        milter = scripted_milter.Milter(endpoint or "unix:" + self.path(name + ".sock"), script)
         milter.name = name
         return self.keep(milter)
 
@@ -286,8 +286,8 @@ def accounts():
 class Client:
     """An SMTP client that says what it is told. A reply is its text: lines joined by LF, without the last CRLF."""
 
-    def __init__(self, endpoint, seconds=PATIENCE):
-        self.socket = connect(endpoint)
+    def __init__(self, endpoint, seconds=PATIENCE, source=None):
+        self.socket = connect(endpoint, source)
         self.socket.settimeout(seconds)
         self.input = b""
         self.greeting = self.reply()
