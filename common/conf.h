@@ -15,6 +15,9 @@
 #include "common/log.h"
 #include "common/milter.h"
 
+#define CONF_FILE SYSCONFDIR "/milterd/milterd.conf"	/* the one that is installed */
+#define CONF_CONTROL_SOCKET "/run/milterd/control.sock"	/* where it is with every default */
+
 #define CONF_LINE_MAX  8192u			/* bytes of one line */
 #define CONF_VALUE_MAX (CONF_LINE_MAX - 64)	/* of a value, so that conf_print() makes no longer lines than this */
 #define CONF_NAME_MAX  100u			/* of the name of a listener or milter */
@@ -56,6 +59,7 @@ struct conf_next_hops {
 #define CONF_TYPE_number_or_auto int64_t
 #define CONF_TYPE_mode		 int64_t
 #define CONF_TYPE_names		 struct conf_words
+#define CONF_TYPE_path		 char *
 #define CONF_TYPE_paths		 struct conf_words
 #define CONF_TYPE_macros	 struct conf_words
 #define CONF_TYPE_endpoints	 struct conf_endpoints
@@ -107,6 +111,8 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
 void conf_print(struct buf *, const struct conf *);
 void conf_free(struct conf *);
 
+/* Where the control socket is; the caller's. */
+char *conf_control_socket(const struct conf *);
 /* The macros a milter gets at a stage unless it asks for others. */
 const struct conf_words *conf_milter_macros(const struct conf_milter *, enum milter_stage);
 

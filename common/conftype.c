@@ -17,6 +17,7 @@
 #define SEPARATORS	", \t"
 #define LIST_MAX	64u	/* endpoints, next hops or macros of one option */
 #define ACCOUNT_MAX	256u
+#define PATH_LENGTH_MAX 1000u
 #define MACRO_NAME_MAX	64u
 
 void conf_quote(struct buf *b, const char *text)
@@ -84,6 +85,16 @@ static const char *refuse_account(const char *text)
 		if (!isgraph((unsigned char)*c) || strchr(":/,", *c))
 			return "is not the name of an account: it has a blank or one of \":/,\" or is not ASCII";
 	return *text == '-' ? "is not the name of an account: it begins with '-'" : NULL;
+}
+
+static const char *refuse_path(const char *text)
+{
+	if (strlen(text) > PATH_LENGTH_MAX)
+		return "has more than 1000 bytes";
+	for (const char *c = text; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			return "has a control character";
+	return *text == '/' ? NULL : "does not begin with '/'";
 }
 
 static const char *refuse_host(const char *text)
@@ -451,6 +462,7 @@ static const struct conf_type types[CONF_TYPES] = {
 	[CONF_IS_mode] = { "an octal number, as in 0660", SIZE(mode), .ranged = true,
 		.parse = parse_mode, .print = print_mode },
 	[CONF_IS_names] = { "names of milters, or none", SIZE(names), WORDS(refuse_milter) },
+	[CONF_IS_path] = { "an absolute path", SIZE(path), TEXT(refuse_path) },
 	[CONF_IS_paths] = { "paths and patterns", SIZE(paths), WORDS(NULL) },
 	[CONF_IS_macros] = { "up to 64 names of macros, as in i {client_addr}", SIZE(macros),
 		.list = true, .parse = parse_macros, .print = print_words, .fini = fini_words, .refuse = refuse_macro },

@@ -11,7 +11,7 @@
 /* Ends in the type names of options.def. */
 enum conf_type_id {
 	CONF_IS_account, CONF_IS_domain, CONF_IS_host, CONF_IS_flag, CONF_IS_time, CONF_IS_size, CONF_IS_count,
-	CONF_IS_number_or_auto, CONF_IS_mode, CONF_IS_names, CONF_IS_paths, CONF_IS_macros, CONF_IS_endpoints,
+	CONF_IS_number_or_auto, CONF_IS_mode, CONF_IS_names, CONF_IS_paths, CONF_IS_path, CONF_IS_macros, CONF_IS_endpoints,
 	CONF_IS_next_hops, CONF_IS_log_sink, CONF_IS_log_level, CONF_IS_protocol, CONF_IS_pipeline,
 	CONF_IS_header_index,
 	CONF_TYPES

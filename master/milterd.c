@@ -28,11 +28,9 @@
 #include "master/spawn.h"
 #include "master/supervisor.h"
 
-#define CONFIG_FILE SYSCONFDIR "/milterd/milterd.conf"
-
 static const char usage[] =
 	"Usage: milterd [-f FILE] [-n] [-T] [-V] [-h]\n"
-	"  -f FILE  configuration, instead of " CONFIG_FILE "\n"
+	"  -f FILE  configuration, instead of " CONF_FILE "\n"
 	"  -n       check the configuration, print every problem and exit\n"
 	"  -T       print the effective configuration and exit\n"
 	"  -V       print the version and exit\n"
@@ -221,7 +219,7 @@ static int read_options(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .file = CONFIG_FILE };
+	struct options options = { .file = CONF_FILE };
 	int status = read_options(argc, argv, &options);
 
 	return status >= 0 ? status : run(&options);

@@ -2,7 +2,7 @@
 # What the demo and the tests need on Debian 12; read by tests/demo.sh and tests/check.sh (. tests/packages.sh).
 
 BUILD_PACKAGES="build-essential autoconf automake pkg-config libuv1-dev libc-ares-dev libinih-dev uthash-dev
-	libcap-ng-dev"
+	libcap-ng-dev libjansson-dev"
 DEMO_PACKAGES="rspamd opendkim opendkim-tools clamav-daemon clamav-milter python3 python3-dkim procps"
 CHECK_PACKAGES="libcriterion-dev libmilter-dev clang valgrind mandoc groff-base shellcheck miltertest strace"
 
