@@ -166,6 +166,43 @@ def killed_milters(place):
     account(place, sink, "--no-duplicates", *added())
 
 
+@case("milterd stopped and started again under load: what it has begun it finishes", LIMIT)
+def restarts(place):
+    sink = place.sink()
+    milters = start_milters(place, "--delay-ms", "20")
+    place.milterd(sink, milters, daemon={"workers": 2, "sessions": 2})
+    load = start_load(place, "--per-session", "20")
+    rounds = 0
+    while load.process.poll() is None and rounds < 100:
+        time.sleep(0.7)
+        place.end(place.daemon)
+        place.milterd(sink, milters, daemon={"workers": 2, "sessions": 2})
+        rounds += 1
+    totals = finish_load(load)
+    print(f"# {rounds} restarts, {totals['deferred']} deferred, {totals['lost']} lost, {totals['doubt']} in doubt")
+    check(rounds >= 2, "the load was over before anything was stopped")
+    equal((totals["taken"], totals["doubt"]), (str(MESSAGES), "0"))
+    account(place, sink, "--no-duplicates", *added())
+    no_errors(milters)
+
+
+@case("a worker that stands still for a while costs time, not mail", LIMIT)
+def stopped_worker(place):
+    sink = place.sink()
+    milters = start_milters(place)
+    place.milterd(sink, milters, daemon={"workers": 2, "sessions": 2})
+    load = start_load(place)
+    for pid in place.daemon.children("milterd-worker"):
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(pid, signal.SIGCONT)
+    totals = finish_load(load)
+    equal((totals["taken"], totals["deferred"], totals["lost"], totals["doubt"]), (str(MESSAGES), "0", "0", "0"))
+    account(place, sink, "--no-duplicates", *added())
+    no_errors(milters)
+
+
 @case("a next hop that fails in every way: no loss, and duplicates only where it did not answer", LIMIT)
 def bad_next_hop(place):
     faults = ("101/mail:reset", "103/rcpt:say=451 4.2.1 later", "107/data:close", "109/content:reset",
