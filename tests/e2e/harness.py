@@ -145,12 +145,12 @@ class Sink(Process):
 class Daemon(Process):
     """milterd itself."""
 
-    def __init__(self, place, text, endpoint):
+    def __init__(self, place, text, endpoint, through):
         self.conf = place.path("milterd.conf")
         self.endpoint = endpoint
         with open(self.conf, "w", encoding="utf-8") as f:
             f.write(text)
-        super().__init__([os.path.join(BUILD, "milterd"), "-f", self.conf], place.path("milterd.log"))
+        super().__init__([*through, os.path.join(BUILD, "milterd"), "-f", self.conf], place.path("milterd.log"))
         try:
             wait_for(self.greets, "milterd's greeting")
         except AssertionError:
@@ -229,9 +229,10 @@ class Place:
         """The endpoint of a listener of milterd."""
         return "unix:" + self.path(f"run/{name}.sock")
 
-    def milterd(self, next_hop, milters=(), options=None, listener=None, daemon=None, more=""):
+    def milterd(self, next_hop, milters=(), options=None, listener=None, daemon=None, more="", through=()):
         """Start it with the listener smtp. next_hop: an endpoint, a Sink or "discard:". milters: with name and endpoint.
-        options: of each milter, or by its name. listener, daemon: their options. more: the end of the file."""
+        options: of each milter, or by its name. listener, daemon: their options. more: the end of the file.
+        through: a command that starts it."""
         endpoint = (listener or {}).get("bind", self.listener())
         if hasattr(next_hop, "endpoint"):
             next_hop = "smtp:" + next_hop.endpoint
@@ -242,7 +243,7 @@ class Place:
             own = (options or {}).get(milter.name, {})
             common = {key: value for key, value in (options or {}).items() if not isinstance(value, dict)}
             text += section("milter " + milter.name, {"socket": milter.endpoint, **common, **own})
-        self.daemon = self.keep(Daemon(self, text + more, endpoint))
+        self.daemon = self.keep(Daemon(self, text + more, endpoint, through))
         return self.daemon
 
     def client(self, **options):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Limits: what is too much is refused in words, harms nobody else, and what is allowed works to the last byte. TAP."""
 
+import os
 import socket
 import threading
 import time
@@ -110,6 +111,33 @@ def sessions(place):
     clients[0].expect("QUIT", "221")
     wait_for(lambda: place.client().greeting.startswith("220"), "a free session")
     check(clients[1].ehlo().mail(message()).startswith("250"), "refused")
+
+
+@case("with few descriptors clients wait or are refused, no processor is burnt, and all is well afterwards")
+def descriptors(place):
+    sink = place.sink()
+    place.milterd(sink, [place.milter()], through=("prlimit", "--nofile=64:64"))
+    children = place.daemon.children("milterd-")
+    clients = []
+    for _ in range(150):
+        clients.append(harness.connect(place.daemon.endpoint))
+        clients[-1].setblocking(False)
+        clients[-1].sendall(b"EHLO client.example.com\r\nMAIL FROM:<alice@example.com>\r\n")
+
+    def ticks():
+        return sum(int(field) for pid in children
+                   for field in harness.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[11:13])
+
+    time.sleep(0.5)
+    before = ticks()
+    time.sleep(1)
+    check((ticks() - before) / os.sysconf("SC_CLK_TCK") < 0.2, "a processor is burnt while there is no descriptor")
+    for client in clients:
+        client.close()
+    wait_for(lambda: place.client().greeting.startswith("220"), "a free session")
+    check(place.client().ehlo().mail(message()).startswith("250"), "refused")
+    equal(place.daemon.children("milterd-"), children, "children")
+    check(len(place.daemon.output()) < 1000000, "the log is flooded")
 
 
 @case("a client that sends a byte at a time is served, and does not slow down others")
