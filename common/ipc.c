@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/milter_names.h"
 #include "common/smtp_reply.h"
 
 #define SAID_SIZE 10u	/* bytes of one struct ipc_said on the wire */
@@ -56,12 +57,17 @@ void ipc_buffer_take(struct wire *w, struct ipc_buffer *buffer)
 
 void ipc_open_put(struct buf *b, const struct ipc_open *open)
 {
+	assert(open->trace <= 1);
 	wire_put_u32(b, open->listener);
+	wire_put_u8(b, open->trace);
 }
 
 void ipc_open_take(struct wire *w, struct ipc_open *open)
 {
 	open->listener = wire_u32(w);
+	open->trace = wire_u8(w);
+	if (open->trace > 1)
+		w->broken = true;
 }
 
 void ipc_eom_begun_put(struct buf *b, const struct ipc_eom_begun *begun)
@@ -285,5 +291,88 @@ void ipc_verdict_take(struct wire *w, struct arena *arena, struct ipc_verdict *v
 	v->interest = wire_u32(w);
 	take_said(w, arena, v);
 	if (has_reply > 1 || !verdict_is_legal(v))
+		w->broken = true;
+}
+
+static bool edit_is_legal(const struct ipc_trace *t)
+{
+	const struct milter_packet packet = { .command = t->reply, .data = t->data, .len = t->data_len };
+	struct milter_reply reply;
+	const char *why;
+
+	return milter_reply_decode(&packet, &reply, &why) == 0;
+}
+
+static bool trace_is_legal(const struct ipc_trace *t)
+{
+	switch ((enum ipc_trace_kind)t->kind) {
+	case IPC_TRACE_STEP:
+		return milter_command_name(t->command) && (!t->reply || milter_reply_name(t->reply)) && !t->data_len;
+	case IPC_TRACE_EDIT:
+		return !t->macro_count && edit_is_legal(t);
+	case IPC_TRACE_TROUBLE:
+		return !t->macro_count && !t->data_len;
+	default:
+		return false;
+	}
+}
+
+void ipc_trace_put(struct buf *b, const struct ipc_trace *t)
+{
+	assert(t->macro_count <= MILTER_MACROS_MAX && trace_is_legal(t));
+	wire_put_u8(b, t->kind);
+	wire_put_u32(b, t->milter);
+	wire_put_u8(b, t->command);
+	wire_put_u8(b, t->reply);
+	wire_put_u32(b, t->packets);
+	wire_put_u64(b, t->us);
+	wire_put_cstr(b, t->subject);
+	wire_put_cstr(b, t->text);
+	wire_put_u8(b, (uint8_t)t->macro_count);
+	for (size_t i = 0; i < t->macro_count; i++) {
+		wire_put_cstr(b, t->macro[i].name);
+		wire_put_cstr(b, t->macro[i].value);
+	}
+	wire_put_blob(b, t->data, t->data_len);
+	wire_put_u64(b, t->size);
+}
+
+static void take_trace_macros(struct wire *w, struct arena *arena, struct ipc_trace *t)
+{
+	size_t count = wire_u8(w);
+
+	if (count > MILTER_MACROS_MAX) {
+		w->broken = true;
+		return;
+	}
+	t->macro = arena_alloc(arena, count * sizeof(*t->macro));
+	for (size_t i = 0; i < count; i++) {
+		t->macro[i].name = arena_strdup(arena, wire_cstr(w));
+		t->macro[i].value = arena_strdup(arena, wire_cstr(w));
+	}
+	t->macro_count = count;
+}
+
+void ipc_trace_take(struct wire *w, struct arena *arena, struct ipc_trace *t)
+{
+	*t = (struct ipc_trace){ .kind = wire_u8(w) };
+	t->milter = wire_u32(w);
+	t->command = wire_u8(w);
+	t->reply = wire_u8(w);
+	t->packets = wire_u32(w);
+	t->us = wire_u64(w);
+	t->subject = arena_strdup(arena, wire_cstr(w));
+	t->text = arena_strdup(arena, wire_cstr(w));
+	take_trace_macros(w, arena, t);
+
+	size_t len;
+	const uint8_t *data = wire_blob(w, &len);
+
+	t->size = wire_u64(w);
+	if (w->broken)
+		return;
+	t->data = (const uint8_t *)arena_strndup(arena, data, len);
+	t->data_len = len;
+	if (!trace_is_legal(t))
 		w->broken = true;
 }

@@ -49,6 +49,8 @@ enum ipc_type {
 	IPC_READY,		/* no data */
 	IPC_WORKED,		/* no data, once: the first job is done */
 	IPC_DRAINED,		/* no data, before it leaves */
+	/* worker to session */
+	IPC_TRACE,		/* struct ipc_trace; only of sessions that were opened for it */
 };
 
 struct ipc_slot {
@@ -62,6 +64,7 @@ struct ipc_buffer {
 
 struct ipc_open {
 	uint32_t listener;	/* number in the configuration */
+	uint8_t trace;		/* 1: report what is said to and by every milter */
 };
 
 enum ipc_event_kind {
@@ -127,6 +130,29 @@ struct ipc_eom_begun {
 	uint32_t milter;
 };
 
+enum ipc_trace_kind {
+	IPC_TRACE_STEP,		/* a command and its answer; HEADER and BODY: all of a message together */
+	IPC_TRACE_EDIT,		/* a modification; before the step of BODYEOB that it belongs to */
+	IPC_TRACE_TROUBLE,	/* the milter could not be asked, or its connection was given up */
+	IPC_TRACE_KINDS
+};
+
+struct ipc_trace {
+	uint8_t kind;
+	uint32_t milter;		/* number in the configuration */
+	uint8_t command;		/* STEP: SMFIC_* */
+	uint8_t reply;			/* STEP: the last SMFIR_*, 0: none; EDIT: which modification */
+	uint32_t packets;		/* STEP: of this command; 0: only its macros were sent */
+	uint64_t us;			/* STEP: from the first packet to the last answer */
+	const char *subject;		/* STEP: first argument, "" where there is none; TROUBLE: the endpoint */
+	const char *text;		/* STEP: of REPLYCODE, unchecked, otherwise ""; TROUBLE: the cause */
+	struct milter_macro *macro;	/* STEP: sent with the command */
+	size_t macro_count;
+	const uint8_t *data;		/* EDIT: of the packet; of REPLBODY nothing */
+	size_t data_len;
+	uint64_t size;			/* EDIT: bytes of the packet, or of the whole new body */
+};
+
 /* Writers append the data of one record (chan_begin()) and assert what readers check; readers copy what must live into
  * the arena. Readers leave the reader's error set on anything malformed: a count, kind, flag, number or verdict out of
  * range, a replayed event that is wanted, a string without its NUL, a CONNECT whose family or port is none, a reply that
@@ -144,5 +170,8 @@ void ipc_verdict_put(struct buf *, const struct ipc_verdict *);
 void ipc_verdict_take(struct wire *, struct arena *, struct ipc_verdict *);
 void ipc_eom_begun_put(struct buf *, const struct ipc_eom_begun *);
 void ipc_eom_begun_take(struct wire *, struct ipc_eom_begun *);
+/* The reader also refuses an EDIT whose data milter_reply_decode() does not take. */
+void ipc_trace_put(struct buf *, const struct ipc_trace *);
+void ipc_trace_take(struct wire *, struct arena *, struct ipc_trace *);
 
 #endif

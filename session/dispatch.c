@@ -155,7 +155,7 @@ static struct worker_link *choose(void)
 
 static bool bind_worker(struct dispatch *d)
 {
-	const struct ipc_open open = { .listener = d->listener };
+	const struct ipc_open open = { .listener = d->listener, .trace = d->ops->on_trace != NULL };
 
 	d->link = choose();
 	if (!d->link)
@@ -273,6 +273,17 @@ static int take_eom_begun(struct worker_link *l, struct dispatch *d, struct wire
 	return 0;
 }
 
+static int take_trace(struct worker_link *l, struct dispatch *d, struct wire *w, struct arena *arena)
+{
+	struct ipc_trace report;
+
+	ipc_trace_take(w, arena, &report);
+	if (!wire_finished(w) || d->link != l || !d->ops->on_trace || report.milter >= conf->milter_count)
+		return -1;
+	d->ops->on_trace(d->ctx, &report);
+	return 0;
+}
+
 static int on_record(struct worker_link *l, const struct chan_record *record)
 {
 	static struct arena arena;
@@ -287,7 +298,7 @@ static int on_record(struct worker_link *l, const struct chan_record *record)
 	wire_init(&w, record->data, record->len);
 	if (record->type == IPC_EOM_BEGUN)
 		return take_eom_begun(l, d, &w);
-	result = take_verdict(l, d, &w, &arena);
+	result = record->type == IPC_TRACE ? take_trace(l, d, &w, &arena) : take_verdict(l, d, &w, &arena);
 	arena_reset(&arena);
 	return result;
 }

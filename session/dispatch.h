@@ -27,6 +27,9 @@ struct dispatch_ops {
 	 * allowed in it. 0, or -1 when the record is illegal: its worker is given up, and the answer counts as a
 	 * TEMPFAIL. */
 	int (*on_verdict)(void *ctx, const struct ipc_verdict *, struct wire *rest);
+	/* NULL for most. Otherwise the session is traced: called with every report, which is valid during the call.
+	 * dispatch_close() is not allowed in it. */
+	void (*on_trace)(void *ctx, const struct ipc_trace *);
 };
 
 /* Once per process, after child_begin(). content_limit: bytes of a message at most; content_budget: of all messages. */

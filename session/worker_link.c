@@ -71,6 +71,7 @@ static int on_record(struct chan *chan, void *ctx, struct chan_record *record)
 		return wire_finished(&w) && !record->session ? take_buffer(l, record, &buffer) : -1;
 	case IPC_VERDICT:
 	case IPC_EOM_BEGUN:
+	case IPC_TRACE:
 		return l->ops->on_record(l, record);
 	default:
 		return -1;

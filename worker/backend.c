@@ -29,6 +29,8 @@ struct backend {
 	struct deferred later;		/* the end, when it was found out while the owner called */
 	const struct backend_ops *ops;
 	void *ctx;
+	const struct backend_tracer *tracer;	/* NULL: nobody looks */
+	void *tracer_ctx;
 	const struct conf_milter *conf;
 	const char *const *macros;
 	struct backend_options options;
@@ -229,11 +231,33 @@ static void note_sent(struct backend *b, uint8_t command, bool answered)
 	owed_push(&b->owed, command, b->sequence);
 }
 
+/* The MACRO packet that begins at this offset of the output. */
+static void trace_macros(struct backend *b, size_t at)
+{
+	const uint8_t *packet = buf_head(&b->out.bytes) + at;
+	const struct milter_packet macros = {
+		.command = packet[4], .data = packet + 5, .len = buf_len(&b->out.bytes) - at - 5,
+	};
+	struct milter_command c;
+	const char *why;
+
+	if (milter_command_decode(&macros, &c, &why) == 0)
+		b->tracer->on_macros(b->tracer_ctx, c.macro.stage, c.macro.item, c.macro.count);
+}
+
 static void put_macros(struct backend *b, enum milter_stage stage, uint8_t command, const struct macros_scope *scope)
 {
 	const char *asked = b->options.macros[stage];
+	size_t at = buf_len(&b->out.bytes);
 
-	macros_put(&b->out.bytes, command, asked ? asked : b->macros[stage], scope);
+	if (macros_put(&b->out.bytes, command, asked ? asked : b->macros[stage], scope) && b->tracer)
+		trace_macros(b, at);
+}
+
+static void trace_told(struct backend *b, uint8_t command, const char *subject, bool answered)
+{
+	if (b->tracer)
+		b->tracer->on_told(b->tracer_ctx, command, subject, answered);
 }
 
 /* ---- negotiation ---- */
@@ -280,6 +304,7 @@ static void put_content(struct backend *b, uint8_t command)
 		return;
 	}
 	note_sent(b, command, backend_answers_content(b->options.protocol, command));
+	trace_told(b, command, "", backend_answers_content(b->options.protocol, command));
 }
 
 static void fill(struct backend *b)
@@ -342,6 +367,7 @@ bool backend_tell(struct backend *b, const struct ipc_event *e, const struct mac
 		return false;
 	backend_put_event(&b->out.bytes, e);
 	note_sent(b, s->command, !(b->options.protocol & s->nr));
+	trace_told(b, s->command, e->arg_count ? e->arg[0] : "", !(b->options.protocol & s->nr));
 	if (!b->owed.count)
 		return false;
 	b->step_ms = b->conf->timeout_command;
@@ -382,6 +408,8 @@ static void take_final(struct backend *b, const struct milter_reply *reply)
 		.text = reply->reply == SMFIR_REPLYCODE ? reply->text : NULL,
 	};
 
+	if (b->tracer)
+		b->tracer->on_reply(b->tracer_ctx, asked.command, &answer);
 	arm(b);
 	if (backend_ends_message(asked.command, answer.reply)) {
 		b->in_message = false;
@@ -528,8 +556,15 @@ void backend_set_owner(struct backend *b, const struct backend_ops *ops, void *c
 	assert(b->phase == OPEN && !b->owed.count);
 	b->ops = ops;
 	b->ctx = ctx;
+	b->tracer = NULL;
 	b->has_answered = false;
 	b->answered_bytes = 0;
+}
+
+void backend_set_tracer(struct backend *b, const struct backend_tracer *tracer, void *ctx)
+{
+	b->tracer = tracer;
+	b->tracer_ctx = ctx;
 }
 
 void backend_set_limit(struct backend *b, int64_t deadline)

@@ -44,6 +44,15 @@ struct backend_ops {
 	void (*on_lost)(void *ctx, enum backend_loss, const char *why);
 };
 
+/* What is said on the connection, for those who want to see it. */
+struct backend_tracer {
+	void (*on_macros)(void *ctx, uint8_t command, const struct milter_macro *, size_t count);
+	/* A command packet; subject: its first argument, or "". */
+	void (*on_told)(void *ctx, uint8_t command, const char *subject, bool answered);
+	/* A final answer; before the owner hears of it. */
+	void (*on_reply)(void *ctx, uint8_t command, const struct backend_answer *);
+};
+
 /* Takes a connected non-blocking socket. macros: names per stage where the milter does not ask for its own; they
  * and conf must live as long as the backend. */
 struct backend *backend_new(int fd, const struct conf_milter *, const char *const macros[MILTER_STAGE_COUNT],
@@ -58,6 +67,8 @@ void backend_negotiate(struct backend *, int64_t timeout_ms);
 const struct backend_options *backend_options(const struct backend *);
 /* Hand it to another owner: negotiated, nothing owed. */
 void backend_set_owner(struct backend *, const struct backend_ops *, void *ctx);
+/* Until the next owner. */
+void backend_set_tracer(struct backend *, const struct backend_tracer *, void *ctx);
 /* No wait for an answer lasts beyond this time (loop_now_ms()); 0: no limit but the timeouts of each step. */
 void backend_set_limit(struct backend *, int64_t deadline);
 /* Content is written ahead of the answers; otherwise packet by packet. */

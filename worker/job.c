@@ -81,6 +81,19 @@ struct job *job_new(struct job_shared *shared, const struct conf_listener *liste
 	return j;
 }
 
+static void on_trace(void *ctx, const struct ipc_trace *report)
+{
+	struct job *j = ctx;
+
+	j->ops->on_trace(j->ctx, j->session, report);
+}
+
+void job_trace(struct job *j)
+{
+	for (size_t i = 0; i < j->seat_count; i++)
+		j->seat[i].trace = trace_new(j->seat[i].milter, on_trace, j);
+}
+
 static void forget(struct standing *s)
 {
 	free(s->reply);
@@ -118,8 +131,10 @@ void job_free(struct job *j)
 {
 	if (!j)
 		return;
-	for (size_t i = 0; i < j->seat_count; i++)
+	for (size_t i = 0; i < j->seat_count; i++) {
 		seat_fini(&j->seat[i]);
+		trace_free(j->seat[i].trace);
+	}
 	end_content(j);
 	forget(&j->for_message);
 	forget(&j->for_session);

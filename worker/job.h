@@ -28,6 +28,8 @@ struct job_ops {
 	/* The content, valid until on_release; NULL when the buffer was not lent. */
 	const uint8_t *(*on_content)(void *ctx, const struct ipc_content *);
 	void (*on_release)(void *ctx, const struct ipc_content *);
+	/* After job_trace(): what is told and said. */
+	void (*on_trace)(void *ctx, uint64_t session, const struct ipc_trace *);
 };
 
 /* What all jobs of a worker share; must live as long as they. */
@@ -43,6 +45,9 @@ struct job *job_new(struct job_shared *, const struct conf_listener *, uint64_t 
 	void *ctx);
 /* The session is over: nothing more is said. NULL is fine. */
 void job_free(struct job *);
+
+/* Report everything by on_trace; before the first event. */
+void job_trace(struct job *);
 
 /* An IPC_EVENT record. 0, or -1 when it is illegal. */
 int job_event(struct job *, struct wire *);

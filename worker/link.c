@@ -107,6 +107,14 @@ static void on_release(void *ctx, const struct ipc_content *content)
 	send_buffer(l, IPC_RELEASE, content->buffer, content->generation, -1);
 }
 
+static void on_trace(void *ctx, uint64_t session, const struct ipc_trace *report)
+{
+	struct link *l = ctx;
+
+	ipc_trace_put(chan_begin(l->chan, IPC_TRACE, session), report);
+	chan_end(l->chan);
+}
+
 /* ---- what session processes say ---- */
 
 static struct session *find(struct link *l, uint64_t id)
@@ -121,7 +129,7 @@ static int open_session(struct link *l, uint64_t id, struct wire *w)
 {
 	static const struct job_ops ops = {
 		.on_verdict = on_verdict, .on_eom_begun = on_eom_begun, .on_content = on_content,
-		.on_release = on_release,
+		.on_release = on_release, .on_trace = on_trace,
 	};
 	const struct conf *conf = l->links->shared->conf;
 	struct ipc_open open;
@@ -134,6 +142,8 @@ static int open_session(struct link *l, uint64_t id, struct wire *w)
 	s->id = id;
 	s->link = l;
 	s->job = job_new(l->links->shared, &conf->listener[open.listener], id, &ops, l);
+	if (open.trace)
+		job_trace(s->job);
 	HASH_ADD(hh, l->sessions, id, sizeof(s->id), s);
 	return 0;
 }

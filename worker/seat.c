@@ -132,6 +132,7 @@ static bool fail(struct seat *s, const char *endpoint, const char *why)
 	end_wait(s);
 	edits_drop(s->edits);
 	s->edits = NULL;
+	trace_trouble(s->trace, endpoint, why);
 	log_write(LOG_LEVEL_WARNING, s->session,
 		  "event=milter-error milter=%s endpoint=%s stage=%s action=%s cause=\"%s\"", s->conf->name, endpoint,
 		  ipc_event_name(kind), action, why);
@@ -162,6 +163,7 @@ static void bind_line(struct seat *s, struct line *line)
 	s->line = line;
 	s->told = 0;
 	backend_set_owner(line->backend, &backend_ops, s);
+	trace_follow(s->trace, line->backend);
 }
 
 static void on_line(void *ctx, struct line *line)
@@ -337,6 +339,7 @@ static int on_edit(void *ctx, const struct milter_reply *reply, const char **why
 {
 	struct seat *s = ctx;
 
+	trace_edit(s->trace, reply);
 	if (!s->edits)
 		s->edits = edits_begin(s->content->message, s->conf->header_index,
 				       backend_options(s->line->backend)->protocol & SMFIP_HDR_LEADSPC);
@@ -446,6 +449,7 @@ static void lost_between(struct seat *s, bool may_again, const char *endpoint, c
 {
 	bool in_message = s->line && backend_in_message(s->line->backend);
 
+	trace_trouble(s->trace, endpoint, why);
 	log_write(LOG_LEVEL_INFO, s->session, "event=milter-lost milter=%s endpoint=%s cause=\"%s\"", s->conf->name,
 		  endpoint, why);
 	release_line(s);
@@ -480,6 +484,7 @@ static void on_lost(void *ctx, enum backend_loss loss, const char *why)
 	edits_drop(s->edits);
 	s->edits = NULL;
 	s->losses++;
+	trace_trouble(s->trace, endpoint, why);
 	log_write(LOG_LEVEL_NOTICE, s->session, "event=milter-again milter=%s endpoint=%s stage=%s cause=\"%s\"",
 		  s->conf->name, endpoint, ipc_event_name(journal_find(s->journal, s->asked)->event.kind), why);
 	release_line(s);

@@ -23,6 +23,7 @@
 #include "worker/backend.h"
 #include "worker/journal.h"
 #include "worker/pool.h"
+#include "worker/trace.h"
 
 struct seat;
 
@@ -46,6 +47,7 @@ struct seat {
 	struct pool *pool;
 	struct journal *journal;
 	uint64_t session;		/* for the log */
+	struct trace *trace;		/* the owner's; NULL: nobody looks */
 	const struct seat_ops *ops;
 	void *ctx;
 

@@ -27,7 +27,8 @@ static void fixed(uint8_t type, struct wire *w, const uint8_t *data, struct buf 
 	switch (type) {
 	case IPC_OPEN:
 		ipc_open_take(w, &open);
-		ipc_open_put(b, &open);
+		if (!w->broken)
+			ipc_open_put(b, &open);
 		break;
 	case IPC_EOM_BEGUN:
 		ipc_eom_begun_take(w, &begun);
@@ -72,6 +73,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ipc_verdict_take(&w, &arena, &verdict);
 		if (!w.broken) {
 			ipc_verdict_put(&b, &verdict);
+			same_again(&w, data + 1, &b);
+		}
+	} else if (data[0] == IPC_TRACE) {
+		struct ipc_trace trace;
+
+		ipc_trace_take(&w, &arena, &trace);
+		if (!w.broken) {
+			ipc_trace_put(&b, &trace);
 			same_again(&w, data + 1, &b);
 		}
 	} else {

@@ -38,7 +38,7 @@ static void take_open(struct script_worker *w, struct wire *in)
 
 	ipc_open_take(in, &open);
 	cr_assert(wire_finished(in));
-	snprintf(text, sizeof(text), "open(%u)", open.listener);
+	snprintf(text, sizeof(text), "open(%u%s)", open.listener, open.trace ? ",traced" : "");
 	note(w, text);
 	w->opened++;
 }

@@ -616,3 +616,56 @@ Test(dispatch, a_replaced_body_stays_readable_when_its_worker_dies)
 	msgbuf_pool_free(bodies);
 	end();
 }
+
+static unsigned traces;
+
+static void on_trace(void *ctx, const struct ipc_trace *t)
+{
+	(void)ctx;
+	cr_expect_eq(t->kind, IPC_TRACE_TROUBLE);
+	cr_expect_str_eq(t->text, "why");
+	traces++;
+}
+
+static void send_trace(uint32_t milter)
+{
+	const struct ipc_trace t = { .kind = IPC_TRACE_TROUBLE, .milter = milter, .subject = "", .text = "why" };
+	struct buf b = { 0 };
+
+	ipc_trace_put(&b, &t);
+	script_worker_send(&worker[0], IPC_TRACE, buf_head(&b), buf_len(&b));
+	buf_fini(&b);
+}
+
+Test(dispatch, only_a_session_that_asked_for_traces_may_get_them)
+{
+	static const struct dispatch_ops ops = { .on_verdict = on_verdict, .on_trace = on_trace };
+	struct client c = { 0 };
+
+	begin(1);
+	c.dispatch = dispatch_open(WITH, 77, &ops, &c);
+	cr_assert(tell(&c, IPC_CONNECT));
+	WAIT_FOR(worker[0].wanted == 1);
+	cr_expect_str_eq(script_worker_seen(&worker[0]), "open(0,traced) connect:1!");
+	send_trace(0);
+	WAIT_FOR(traces == 1);
+	send_trace(1);
+	WAIT_FOR(!worker[0].chan);
+	cr_expect_eq(traces, 1, "there is no second milter");
+	dispatch_close(c.dispatch);
+	end();
+}
+
+Test(dispatch, a_trace_that_nobody_asked_for_ends_the_worker)
+{
+	struct client c;
+
+	begin(1);
+	open_client(&c, WITH);
+	cr_assert(tell(&c, IPC_CONNECT));
+	WAIT_FOR(worker[0].wanted == 1);
+	send_trace(0);
+	WAIT_FOR(!worker[0].chan);
+	dispatch_close(c.dispatch);
+	end();
+}

@@ -365,7 +365,7 @@ Test(ipc, fixed_records_come_as_they_went)
 	struct buf b = { 0 };
 	struct ipc_slot slot = { 1, 0xfffffffe };
 	struct ipc_buffer buffer = { 3, 4 };
-	struct ipc_open open = { 5 };
+	struct ipc_open open = { 5, 1 };
 	struct ipc_eom_begun begun = { 6 };
 
 	ipc_slot_put(&b, &slot);
@@ -385,7 +385,7 @@ Test(ipc, fixed_records_come_as_they_went)
 	ipc_eom_begun_take(&w, &begun);
 	cr_assert(wire_finished(&w));
 	cr_expect(slot.slot == 1 && slot.extra == 0xfffffffe && buffer.id == 3 && buffer.generation == 4 &&
-		  open.listener == 5 && begun.milter == 6);
+		  open.listener == 5 && open.trace == 1 && begun.milter == 6);
 	buf_fini(&b);
 }
 
@@ -395,4 +395,109 @@ Test(ipc, every_event_has_a_name)
 
 	for (int kind = 0; kind < IPC_EVENT_KINDS; kind++)
 		cr_expect_str_eq(ipc_event_name(kind), names[kind]);
+}
+
+static struct ipc_trace a_step(struct milter_macro *macro, size_t count)
+{
+	return (struct ipc_trace){
+		.kind = IPC_TRACE_STEP, .milter = 3, .command = SMFIC_RCPT, .reply = SMFIR_REPLYCODE, .packets = 1,
+		.us = 1234, .subject = "<a@b>", .text = "550 no", .macro = macro, .macro_count = count,
+	};
+}
+
+Test(ipc, a_trace_out_of_bounds_is_refused)
+{
+	enum { KIND = 0, COMMAND = 5, REPLY = 6 };
+	struct milter_macro macro = { "i", "1" };
+	const struct ipc_trace step = a_step(&macro, 1);
+	static const struct { size_t at; uint8_t value; } rows[] = {
+		{ KIND, IPC_TRACE_KINDS }, { KIND, 255 }, { KIND, IPC_TRACE_EDIT }, { KIND, IPC_TRACE_TROUBLE },
+		{ COMMAND, 'z' }, { REPLY, 'z' },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct arena arena = { 0 };
+		struct buf b = { 0 };
+		struct ipc_trace out;
+
+		ipc_trace_put(&b, &step);
+		buf_head(&b)[rows[i].at] = rows[i].value;
+
+		struct wire w = wire_of(&b);
+
+		ipc_trace_take(&w, &arena, &out);
+		cr_expect(w.broken, "row %zu", i);
+		buf_fini(&b);
+		arena_fini(&arena);
+	}
+}
+
+Test(ipc, a_trace_cut_anywhere_is_refused)
+{
+	struct milter_macro macro[] = { { "i", "1" }, { "{x}", "" } };
+	const struct ipc_trace step = a_step(macro, 2);
+	struct arena arena = { 0 };
+	struct buf b = { 0 };
+	struct ipc_trace out;
+	struct wire w;
+
+	ipc_trace_put(&b, &step);
+	for (size_t len = 0; len < buf_len(&b); len++) {
+		wire_init(&w, buf_head(&b), len);
+		ipc_trace_take(&w, &arena, &out);
+		cr_expect(w.broken, "%zu bytes", len);
+	}
+	w = wire_of(&b);
+	ipc_trace_take(&w, &arena, &out);
+	cr_assert(wire_finished(&w));
+	cr_expect(out.milter == 3 && out.command == SMFIC_RCPT && out.reply == SMFIR_REPLYCODE && out.us == 1234 &&
+		  out.packets == 1 && out.macro_count == 2);
+	cr_expect_str_eq(out.subject, "<a@b>");
+	cr_expect_str_eq(out.text, "550 no");
+	cr_expect_str_eq(out.macro[1].name, "{x}");
+	buf_fini(&b);
+	arena_fini(&arena);
+}
+
+Test(ipc, a_traced_modification_must_be_one)
+{
+	static const struct { uint8_t reply; const char *data; size_t len; bool legal; } rows[] = {
+		{ SMFIR_ADDHEADER, "X\0y", 4, true }, { SMFIR_ADDHEADER, "X\0y", 3, false },
+		{ SMFIR_QUARANTINE, "why", 4, true }, { SMFIR_REPLBODY, "", 0, true }, { 'z', "", 0, false },
+		{ 0, "", 0, false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct ipc_trace edit = {
+			.kind = IPC_TRACE_EDIT, .reply = SMFIR_REPLBODY, .subject = "", .text = "",
+		};
+		struct arena arena = { 0 };
+		struct buf b = { 0 }, whole = { 0 };
+		struct ipc_trace out;
+
+		ipc_trace_put(&b, &edit);
+		/* Behind the fixed part, both strings and the count of macros: the blob and the size. */
+		buf_append(&whole, buf_head(&b), buf_len(&b) - 12);
+		buf_head(&whole)[6] = rows[i].reply;
+		wire_put_blob(&whole, rows[i].data, rows[i].len);
+		wire_put_u64(&whole, rows[i].len);
+
+		struct wire w = wire_of(&whole);
+
+		ipc_trace_take(&w, &arena, &out);
+		cr_expect_eq(wire_finished(&w), rows[i].legal, "row %zu", i);
+		buf_fini(&b);
+		buf_fini(&whole);
+		arena_fini(&arena);
+	}
+}
+
+Test(ipc, a_session_is_traced_or_not)
+{
+	struct ipc_open open;
+	struct wire w;
+
+	wire_init(&w, "\0\0\0\1\2", 5);
+	ipc_open_take(&w, &open);
+	cr_expect(w.broken);
 }

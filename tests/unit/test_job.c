@@ -38,6 +38,7 @@ struct chain {
 	uint32_t origin, interest;
 	struct buf report;		/* "0:accept 1:tempfail(failed)" */
 	struct buf edits, body;
+	struct buf trace;
 };
 
 static struct chain chain;
@@ -97,7 +98,28 @@ static void on_release(void *ctx, const struct ipc_content *content)
 	buf_printf(&c->said, "%srelease", buf_len(&c->said) ? " " : "");
 }
 
-static const struct job_ops ops = { on_verdict, on_eom_begun, on_content, on_release };
+static void on_trace(void *ctx, uint64_t session, const struct ipc_trace *t)
+{
+	struct chain *c = ctx;
+	struct buf *b = &c->trace;
+
+	cr_assert_eq(session, 7);
+	buf_printf(b, "%s%u:", buf_len(b) ? " " : "", t->milter);
+	switch (t->kind) {
+	case IPC_TRACE_STEP:
+		buf_printf(b, "%c(%s)x%u=%c", t->command, t->subject, t->packets, t->reply ? t->reply : '-');
+		for (size_t i = 0; i < t->macro_count; i++)
+			buf_printf(b, ",%s=%s", t->macro[i].name, t->macro[i].value);
+		break;
+	case IPC_TRACE_EDIT:
+		buf_printf(b, "edit %c %llu", t->reply, (unsigned long long)t->size);
+		break;
+	default:
+		buf_printf(b, "trouble \"%s\"", t->text);
+	}
+}
+
+static const struct job_ops ops = { on_verdict, on_eom_begun, on_content, on_release, on_trace };
 
 static void begin(void)
 {
@@ -131,6 +153,7 @@ static void finish(void)
 	buf_fini(&chain.report);
 	buf_fini(&chain.edits);
 	buf_fini(&chain.body);
+	buf_fini(&chain.trace);
 	loop_fini();
 	script_folder_remove(chain.folder);
 }
@@ -622,4 +645,50 @@ Test(job, records_out_of_order_are_illegal)
 	chain.number = 20;
 	cr_expect_eq(event(IPC_MAIL, IPC_EVENT_WANTED, "<a@b>"), 0);
 	cr_expect_eq(event(IPC_RCPT, IPC_EVENT_WANTED, "<c@d>"), -1, "one question at a time");
+}
+
+Test(job, a_traced_session_reports_what_each_milter_is_told_and_says)
+{
+	static const struct script adds = {
+		.rule = { SAYS('E', "\0\0\0\5" "hX\0y\0" REPLY("c")), SAYS('R', "\0\0\0\10" "y550 no\0") },
+	};
+
+	chain.milter_conf[1].pool_min = 0;
+	chain.milter_conf[1].tempfail_on_error = false;
+	start(2, (const struct script *[]){ &adds, NULL, NULL });
+	job_trace(chain.job);
+	greet();
+	cr_assert_str_eq(ask(IPC_MAIL, "<a@b>"), "continue");
+	cr_expect_str_eq(ask(IPC_RCPT, "<c@d>"), "reject:550 no");
+	cr_expect(strstr(text(&chain.trace), "0:C(mail.test)x1=c 0:H(mail.test)x1=c "), "%s", text(&chain.trace));
+	cr_expect(strstr(text(&chain.trace), "0:M(<a@b>)x1=c 1:trouble \""), "%s", text(&chain.trace));
+	cr_expect(strstr(text(&chain.trace), " 0:R(<c@d>)x1=y"), "%s", text(&chain.trace));
+}
+
+Test(job, the_trace_of_content_is_one_step_for_all_fields_and_one_for_all_chunks)
+{
+	static const struct script adds = {
+		.rule = { SAYS('E', "\0\0\0\5" "hX\0y\0" "\0\0\0\3" "bab" "\0\0\0\2" "bc" REPLY("c")) },
+	};
+
+	start(1, (const struct script *[]){ &adds, NULL, NULL });
+	job_trace(chain.job);
+	greet();
+	envelope();
+	buf_clear(&chain.trace);
+	cr_expect_str_eq(ask(IPC_EOM, NULL), "eom:0 accept release");
+	cr_expect_str_eq(text(&chain.trace), "0:L()x1=c 0:N()x1=c 0:B()x1=c 0:edit h 4 0:edit b 3 0:E()x1=c");
+}
+
+Test(job, the_trace_of_a_refusal_in_the_content_ends_with_it)
+{
+	static const struct script refuses = { .rule = { SAYS('B', REPLY("r")) } };
+
+	start(1, (const struct script *[]){ &refuses, NULL, NULL });
+	job_trace(chain.job);
+	greet();
+	envelope();
+	buf_clear(&chain.trace);
+	cr_expect_str_eq(ask(IPC_EOM, NULL), "reject release");
+	cr_expect_str_eq(text(&chain.trace), "0:L()x1=c 0:N()x1=c 0:B()x1=r");
 }
