@@ -100,10 +100,12 @@ struct conf {
 	size_t listener_count;
 	struct conf_milter *milter;
 	size_t milter_count;
+	struct conf_origin *origin;	/* conf_origin.h */
 };
 
 /* Read a file and what it includes. Every problem becomes one line "FILE:LINE: [section] key: what is wrong, what is
- * allowed" in problems (warnings begin with "FILE:LINE: warning:"). NULL when there is any error. */
+ * allowed" in problems, in the order of files and lines (warnings begin with "FILE:LINE: warning:"). NULL when there is
+ * any error. */
 struct conf *conf_load(const char *path, struct buf *problems);
 /* The same for a text, without includes; name stands for the file. */
 struct conf *conf_parse(const char *name, const char *text, size_t len, struct buf *problems);

@@ -2,6 +2,7 @@
 
 #include "common/conf_check.h"
 
+#include <netinet/in.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -26,34 +27,133 @@ static void missing(const struct check *c, const struct conf_section *s, const c
 		ERROR(s, key, "is missing: %s", conf_option_find(s->kind, key)->help);
 }
 
-/* An earlier listener, or an earlier option of the same, has the endpoint: whose section that is, or NULL. */
-static const struct conf_section *bound_before(const struct check *c, size_t number, const struct addr *endpoint)
+enum { IPV4 = 1, IPV6 = 2 };
+
+/* The families that an endpoint's host may have. */
+static unsigned families(const struct addr *a)
 {
-	for (size_t i = 0; i < number; i++)
-		for (size_t j = 0; j < c->conf->listener[i].bind.count; j++)
-			if (addr_same(&c->conf->listener[i].bind.item[j], endpoint))
+	struct addr_socket s;
+
+	if (a->family == ADDR_INET)
+		return IPV4;
+	if (a->family == ADDR_INET6)
+		return IPV6;
+	if (!strcmp(a->host, "*") || !addr_numeric(a, &s))
+		return IPV4 | IPV6;
+	return s.storage.ss_family == AF_INET ? IPV4 : IPV6;
+}
+
+/* The families of which an endpoint takes every address, as "*" does. */
+static unsigned takes_all(const struct addr *a)
+{
+	if (!strcmp(a->host, "*") || !strcmp(a->host, "0.0.0.0") || !strcmp(a->host, "::"))
+		return families(a);
+	return 0;
+}
+
+/* Whether the system would refuse the second one of them as in use. Names are not looked up, so not all is seen. */
+static bool collide(const struct addr *a, const struct addr *b)
+{
+	if (addr_same(a, b))
+		return true;
+	if (a->family == ADDR_UNIX || b->family == ADDR_UNIX || a->port != b->port)
+		return false;
+	return (takes_all(a) && !(families(b) & ~takes_all(a))) || (takes_all(b) && !(families(a) & ~takes_all(b))) ||
+		(takes_all(a) & takes_all(b));
+}
+
+/* What binds so that the endpoint cannot be bound: an earlier listener or an earlier endpoint of the same one. */
+static const struct conf_section *bound_before(const struct check *c, size_t number, size_t endpoint,
+	const struct addr **by)
+{
+	const struct addr *wanted = &c->conf->listener[number].bind.item[endpoint];
+
+	for (size_t i = 0; i <= number; i++)
+		for (size_t j = 0; j < (i < number ? c->conf->listener[i].bind.count : endpoint); j++)
+			if (collide(&c->conf->listener[i].bind.item[j], wanted)) {
+				*by = &c->conf->listener[i].bind.item[j];
 				return c->listener[i];
+			}
 	return NULL;
 }
 
 static void check_binds(const struct check *c, size_t number)
 {
 	const struct conf_listener *l = &c->conf->listener[number];
-	const struct conf_section *s = c->listener[number], *other;
+	const struct conf_section *s = c->listener[number];
 
 	if (!l->bind.count)
 		missing(c, s, "bind");
 	for (size_t i = 0; i < l->bind.count; i++) {
-		other = bound_before(c, number, &l->bind.item[i]);
+		const struct addr *by = NULL;
+		const struct conf_section *other = bound_before(c, number, i, &by);
+
 		if (!other)
 			continue;
-		struct buf text = { 0 };
+		struct buf text = { 0 }, taken = { 0 };
 		const struct conf_place *place = conf_section_place(other, "bind");
 
 		addr_print(&text, &l->bind.item[i]);
-		ERROR(s, "bind", "\"%.*s\" is bound by %s already, at %s:%u", (int)buf_len(&text),
-			(char *)buf_head(&text), other->title, place->file, place->line);
+		addr_print(&taken, by);
+		ERROR(s, "bind", "\"%.*s\" is taken by \"%.*s\" of %s, at %s:%u", (int)buf_len(&text),
+			(char *)buf_head(&text), (int)buf_len(&taken), (char *)buf_head(&taken), other->title,
+			place->file, place->line);
 		buf_fini(&text);
+		buf_fini(&taken);
+	}
+}
+
+/* Whether a connection to the endpoint surely ends at the bound one: the same, or an address of this machine where all
+ * are taken. */
+static bool leads_to(const struct addr *to, const struct addr *bound)
+{
+	struct addr_socket s;
+
+	if (addr_same(to, bound))
+		return true;
+	if (to->family == ADDR_UNIX || bound->family == ADDR_UNIX || to->port != bound->port || !takes_all(bound))
+		return false;
+	if (!addr_numeric(to, &s))
+		return !strcmp(to->host, "localhost");
+	return !strncmp(to->host, "127.", 4) ? takes_all(bound) & IPV4 : !strcmp(to->host, "::1") && takes_all(bound) & IPV6;
+}
+
+/* The number of the listener that a next hop is, or listener_count. */
+static size_t listener_at(const struct conf *conf, const struct conf_next_hop *hop)
+{
+	size_t number = 0;
+
+	for (; number < conf->listener_count && hop->scheme == CONF_SCHEME_SMTP; number++)
+		for (size_t i = 0; i < conf->listener[number].bind.count; i++)
+			if (leads_to(&hop->addr, &conf->listener[number].bind.item[i]))
+				return number;
+	return conf->listener_count;
+}
+
+/* Follow the first next hops: after as many steps as there are listeners it goes round for ever. */
+static void check_loop(const struct check *c, size_t number)
+{
+	const struct conf_listener *l = &c->conf->listener[number];
+	size_t at = number, first = c->conf->listener_count;
+
+	for (size_t steps = 0; steps < c->conf->listener_count; steps++) {
+		if (!c->conf->listener[at].next_hop.count)
+			return;
+		at = listener_at(c->conf, &c->conf->listener[at].next_hop.item[0]);
+		if (at == c->conf->listener_count)
+			return;
+		if (steps == 0)
+			first = at;
+		if (at != number)
+			continue;
+		struct buf text = { 0 };
+
+		addr_print(&text, &l->next_hop.item[0].addr);
+		ERROR(c->listener[number], "next-hop", "\"smtp:%.*s\" is %s%s: mail would go round for ever",
+			(int)buf_len(&text), (char *)buf_head(&text), first == number ? "this listener itself" :
+			c->listener[first]->title, first == number ? "" : " of this file, which leads back here");
+		buf_fini(&text);
+		return;
 	}
 }
 
@@ -85,7 +185,7 @@ static void resolve_milters(const struct check *c, size_t number)
 	if (!l->milters.count) {
 		for (size_t i = 0; i < c->conf->milter_count; i++)
 			add_to_chain(l, i);
-		if (!l->chain_count)
+		if (!l->chain_count && !c->problems->errors)
 			WARNING(s, "milters", "no milter is defined, so mail passes unfiltered; "
 				"\"milters = none\" says that this is meant");
 		return;
@@ -114,6 +214,7 @@ static void check_listener(const struct check *c, size_t number)
 	const struct conf_section *s = c->listener[number];
 
 	check_binds(c, number);
+	check_loop(c, number);
 	if (l->protocol == CONF_PROTOCOL_SMTP && !l->next_hop.count)
 		missing(c, s, "next-hop");
 	if (l->max_message_size > c->conf->milterd.buffer_memory)
@@ -194,7 +295,7 @@ static void check_milter(const struct check *c, size_t number)
 			"max-message-size of %s allows would fail; better: that and 1M more", c->listener[largest]->title);
 }
 
-void conf_check(struct conf *conf, struct conf_section *const *section, struct conf_problems *problems)
+void conf_check(struct conf *conf, struct conf_section *const *section, bool complete, struct conf_problems *problems)
 {
 	const struct check check = {
 		.conf = conf, .problems = problems, .listener = section + 1,
@@ -206,6 +307,6 @@ void conf_check(struct conf *conf, struct conf_section *const *section, struct c
 		check_listener(&check, i);
 	for (size_t i = 0; i < conf->milter_count; i++)
 		check_milter(&check, i);
-	if (!conf->listener_count)
+	if (!conf->listener_count && complete)
 		conf_error(problems, &start, NULL, NULL, "there is no [listener NAME]: at least one is needed");
 }

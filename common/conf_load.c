@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/conf_check.h"
+#include "common/conf_origin.h"
 #include "common/conf_problem.h"
 #include "common/conf_read.h"
 #include "common/conf_section.h"
@@ -21,7 +22,7 @@
 #define READ_SIZE 65536u
 
 struct file {
-	char *name;
+	char *name;			/* places point to it */
 	dev_t device;
 	ino_t inode;
 };
@@ -33,8 +34,9 @@ struct load {
 	bool milterd_given;
 	struct conf_section *current;	/* NULL: none yet, or one that nobody knows */
 	bool unknown;			/* the keys of an unknown section are left out */
+	bool lost;			/* a section was left out: it may have been a listener or a milter */
 	bool too_many;			/* sections; said once */
-	struct file **file;		/* places point to their names; the last one is being read */
+	struct file *file;		/* the last one is being read */
 	size_t file_count;
 	size_t bytes;			/* of all files */
 };
@@ -43,7 +45,9 @@ struct load {
 
 static struct conf_place place_at(const struct load *l, unsigned line)
 {
-	return (struct conf_place){ .file = l->file[l->file_count - 1]->name, .line = line };
+	const unsigned number = (unsigned)l->file_count - 1;
+
+	return (struct conf_place){ .file = l->file[number].name, .file_number = number, .line = line };
 }
 
 static void add_section(struct load *l, struct conf_section *s)
@@ -70,11 +74,11 @@ static void unknown_section(struct load *l, const struct conf_place *place, cons
 		nearest_offer(&near, conf_kind_name(kind));
 	conf_quote(&quoted, header);
 	conf_error(&l->problems, place, NULL, NULL,
-		"unknown section %.*s%s%s%s; allowed: [milterd], [listener NAME], [milter NAME]", (int)buf_len(&quoted),
+		"unknown section %.*s%s%s%s allowed: [milterd], [listener NAME], [milter NAME]", (int)buf_len(&quoted),
 		(char *)buf_head(&quoted), near.best ? "; did you mean \"" : "", near.best ? near.best : "",
-		near.best ? "\"?" : "");
+		near.best ? "\"?" : ";");
 	buf_fini(&quoted);
-	l->unknown = true;
+	l->unknown = l->lost = true;
 }
 
 /* Says what is wrong with the name; the section is read all the same, for what else is wrong in it. */
@@ -109,7 +113,7 @@ static void begin_section(struct load *l, const struct conf_place *place, enum c
 		if (!l->too_many)
 			conf_error(&l->problems, place, NULL, NULL, "there are more than %u sections",
 				CONF_SECTIONS_MAX);
-		l->too_many = l->unknown = true;
+		l->too_many = l->unknown = l->lost = true;
 		return;
 	}
 	add_section(l, conf_section_new(kind, name, place));
@@ -128,8 +132,10 @@ static void on_section(void *ctx, unsigned line, const char *header)
 
 	l->current = NULL;
 	l->unknown = !header;
-	if (!header)
+	if (!header) {
+		l->lost = true;
 		return;
+	}
 	size_t len = strcspn(header, "\t ");
 	char *word = mem_strndup(header, len);
 	const char *name = header + len + strspn(header + len, "\t ");
@@ -180,15 +186,16 @@ static void read_text(struct load *l, const char *text, size_t len)
 
 static void add_file(struct load *l, const char *name, const struct stat *st)
 {
-	struct file *f = mem_alloc(sizeof(*f));
+	struct file f = { .name = mem_strdup(name) };
 
-	f->name = mem_strdup(name);
 	if (st) {
-		f->device = st->st_dev;
-		f->inode = st->st_ino;
+		f.device = st->st_dev;
+		f.inode = st->st_ino;
 	}
-	l->file = mem_realloc(l->file, (l->file_count + 1) * sizeof(struct file *));
+	l->file = mem_realloc(l->file, (l->file_count + 1) * sizeof(*l->file));
 	l->file[l->file_count++] = f;
+	if (l->file_count == 1)
+		l->section[0]->place.file = f.name;
 }
 
 /* by: the place of the include, or NULL for the file of the command line. */
@@ -238,7 +245,7 @@ static void read_file(struct load *l, const char *name, const struct conf_place 
 		why = "it is a directory";
 	} else {
 		for (size_t i = 0; i < l->file_count; i++)
-			if (l->file[i]->device == st.st_dev && l->file[i]->inode == st.st_ino)
+			if (l->file[i].device == st.st_dev && l->file[i].inode == st.st_ino)
 				why = "it is read already: a file can be included once, and never itself";
 	}
 	if (why || slurp(l, fd, &text, &why) < 0) {
@@ -270,7 +277,7 @@ static char *path_from(const char *file, const char *path, bool pattern)
 static void include(struct load *l, const struct conf_place *by, const char *path)
 {
 	bool is_pattern = strpbrk(path, "*?[") != NULL;
-	char *from = path_from(l->file[0]->name, path, is_pattern);
+	char *from = path_from(l->file[0].name, path, is_pattern);
 	glob_t found = { 0 };
 
 	if (!is_pattern) {
@@ -331,10 +338,10 @@ static void move_values(const struct load *l, enum conf_kind kind, void *to, str
 	}
 }
 
-static struct conf *build(struct load *l)
+/* moved: room for all sections; gets those whose values the configuration has, in its order. */
+static struct conf *build(struct load *l, struct conf_section **moved)
 {
 	struct conf *conf = mem_alloc(sizeof(*conf));
-	struct conf_section **moved = mem_array(l->section_count, sizeof(struct conf_section *));
 
 	conf->listener_count = count_kind(l, CONF_LISTENER);
 	conf->listener = mem_array(conf->listener_count, sizeof(*conf->listener));
@@ -348,35 +355,45 @@ static struct conf *build(struct load *l)
 	for (size_t i = 0; i < conf->milter_count; i++)
 		conf->milter[i].name = mem_strdup(moved[1 + conf->listener_count + i]->name);
 	if (l->file_count)
-		conf_check(conf, moved, &l->problems);
-	free(moved);
+		conf_check(conf, moved, !l->lost, &l->problems);
 	return conf;
 }
 
-static void begin(struct load *l, const char *name, struct buf *problems)
+static void begin(struct load *l, const char *name)
 {
 	const struct conf_place start = { .file = name, .line = 1 };
 
-	*l = (struct load){ .problems.text = problems };
+	*l = (struct load){ 0 };
 	add_section(l, conf_section_new(CONF_MILTERD, "", &start));
 }
 
-static struct conf *finish(struct load *l)
+/* Print the problems. NULL when there was an error. */
+static struct conf *finish(struct load *l, struct buf *problems)
 {
-	struct conf *conf = build(l);
+	struct conf_section **ordered = mem_array(l->section_count, sizeof(struct conf_section *));
+	struct conf *conf = build(l, ordered);
+	char **file = mem_array(l->file_count, sizeof(char *));
 
+	for (size_t i = 0; i < l->file_count; i++)
+		file[i] = l->file[i].name;
+	free(l->file);
 	if (l->problems.errors) {
+		/* There may be duplicates, which are not among the ordered ones. */
+		free(ordered);
+		ordered = l->section;
 		conf_free(conf);
 		conf = NULL;
+	} else {
+		free(l->section);
 	}
-	for (size_t i = 0; i < l->section_count; i++)
-		conf_section_free(l->section[i]);
-	for (size_t i = 0; i < l->file_count; i++) {
-		free(l->file[i]->name);
-		free(l->file[i]);
-	}
-	free(l->section);
-	free(l->file);
+	conf_problems_print(&l->problems, problems);
+
+	struct conf_origin *origin = conf_origin_new(ordered, l->section_count, file, l->file_count);
+
+	if (conf)
+		conf->origin = origin;
+	else
+		conf_origin_free(origin);
 	return conf;
 }
 
@@ -384,11 +401,11 @@ struct conf *conf_load(const char *path, struct buf *problems)
 {
 	struct load l;
 
-	begin(&l, path, problems);
+	begin(&l, path);
 	read_file(&l, path, NULL);
 	if (l.file_count)
 		read_includes(&l);
-	return finish(&l);
+	return finish(&l, problems);
 }
 
 struct conf *conf_parse(const char *name, const char *text, size_t len, struct buf *problems)
@@ -396,7 +413,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
 	struct load l;
 	const struct conf_place whole = { .file = name };
 
-	begin(&l, name, problems);
+	begin(&l, name);
 	add_file(&l, name, NULL);
 	if (len > CONF_TEXT_MAX)
 		conf_error(&l.problems, &whole, NULL, NULL, "too large: a configuration may have 8M");
@@ -405,7 +422,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
 	if (((struct conf_milterd *)l.section[0]->values)->include.count)
 		conf_error(&l.problems, conf_section_place(l.section[0], "include"), "[milterd]", "include",
 			"only a file can include others");
-	return finish(&l);
+	return finish(&l, problems);
 }
 
 void conf_free(struct conf *conf)
@@ -430,5 +447,6 @@ void conf_free(struct conf *conf)
 	}
 	free(conf->listener);
 	free(conf->milter);
+	conf_origin_free(conf->origin);
 	free(conf);
 }

@@ -57,6 +57,31 @@ static bool next_line(struct reader *r, const char **line, size_t *len)
 	return true;
 }
 
+/* What looks like a blank or like nothing, as it comes from a web page or from files put together. It is harmless in
+ * a comment. False: there was one. */
+static bool visible(struct reader *r, const char *line, size_t len)
+{
+	static const struct { const char *bytes, *name; } invisible[] = {
+		{ "\xc2\xa0", "a no-break space" }, { "\xe2\x80\xaf", "a narrow no-break space" },
+		{ "\xe2\x80\x8b", "a zero-width space" }, { "\xef\xbb\xbf", "a byte order mark" },
+	};
+	const char *end = line + len;
+
+	if (len && (*line == ';' || *line == '#'))
+		return true;
+	for (const char *c = line; c + 1 < end && !(strchr(BLANKS, c[0]) && c[1] == ';'); c++)
+		for (size_t i = 0; i < sizeof(invisible) / sizeof(invisible[0]); i++) {
+			size_t size = strlen(invisible[i].bytes);
+
+			if ((size_t)(end - c) >= size && !memcmp(c, invisible[i].bytes, size)) {
+				broken(r, "there is %s at column %zu, which cannot be seen: write the line anew",
+					invisible[i].name, (size_t)(c - line) + 1);
+				return false;
+			}
+		}
+	return true;
+}
+
 static bool readable(struct reader *r, const char *line, size_t len, size_t limit)
 {
 	if (len > limit) {
@@ -69,7 +94,7 @@ static bool readable(struct reader *r, const char *line, size_t len, size_t limi
 				i + 1);
 			return false;
 		}
-	return true;
+	return visible(r, line, len);
 }
 
 /* inih would cut a section's name at 49 bytes, so it gets the line only to see that a section begins. */
@@ -150,6 +175,11 @@ void conf_read(const char *text, size_t len, const struct conf_read_ops *ops, vo
 {
 	struct reader r = { .text = text, .end = text + len, .ops = ops, .ctx = ctx };
 
+	if (len >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2))) {
+		r.line = 1;
+		broken(&r, "the file is in UTF-16; save it as UTF-8");
+		return;
+	}
 #if HAVE_DECL_INI_MAX_LINE
 	/* Debian's inih: without this it takes lines of 200 bytes. */
 	ini_max_line = CONF_LINE_MAX + 3;

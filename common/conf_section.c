@@ -58,6 +58,11 @@ const struct conf_place *conf_section_place(const struct conf_section *s, const 
 	return setting->place.line ? &setting->place : &s->place;
 }
 
+bool conf_section_given(const struct conf_section *s, const char *key)
+{
+	return setting_of(s, key)->place.line > 0;
+}
+
 bool conf_section_broken(const struct conf_section *s, const char *key)
 {
 	return setting_of(s, key)->broken;
@@ -67,6 +72,7 @@ static void unknown_key(const struct conf_section *s, const struct conf_place *p
 	struct conf_problems *problems)
 {
 	struct nearest near = { .word = key };
+	const char *found = NULL;
 	size_t count;
 	const struct conf_option *options = conf_options(s->kind, &count);
 
@@ -74,8 +80,15 @@ static void unknown_key(const struct conf_section *s, const struct conf_place *p
 		conf_error(problems, place, s->title, NULL, "there is no key before the '='");
 		return;
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		const char *dot = strchr(options[i].key, '.');
+
+		if (dot && !strcmp(dot + 1, key) && !found)
+			found = options[i].key;
 		nearest_offer(&near, options[i].key);
+	}
+	if (found)	/* the rest of the word is what they know it by */
+		near.best = found;
 	for (unsigned kind = 0; kind < CONF_KINDS; kind++)
 		if (near.distance != 1 && conf_option_find(kind, key)) {
 			conf_error(problems, place, s->title, key, "is an option of [%s%s], not of this section",

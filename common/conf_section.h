@@ -31,6 +31,7 @@ void conf_section_set(struct conf_section *, const struct conf_place *, const ch
 	struct conf_problems *);
 /* Where the key was given, or where the section begins. The key must exist. */
 const struct conf_place *conf_section_place(const struct conf_section *, const char *key);
+bool conf_section_given(const struct conf_section *, const char *key);
 bool conf_section_broken(const struct conf_section *, const char *key);
 
 #endif

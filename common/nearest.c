@@ -2,6 +2,7 @@
 
 #include "common/nearest.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #define WORD_MAX 64u	/* longer words have no neighbours */
@@ -11,7 +12,7 @@ static size_t min(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* Levenshtein's distance, row by row. */
+/* Levenshtein's distance without regard to case, row by row. */
 static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	size_t row[WORD_MAX + 1];
@@ -25,7 +26,7 @@ static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
 		for (size_t j = 1; j <= b_len; j++) {
 			size_t above = row[j];
 
-			row[j] = min(min(above, row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
+			row[j] = min(min(above, row[j - 1]) + 1, diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1])));
 			diagonal = above;
 		}
 	}

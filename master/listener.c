@@ -3,7 +3,6 @@
 #include "master/listener.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <stdbool.h>
@@ -16,9 +15,11 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "common/conf_origin.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "master/account.h"
 
 struct listener {
 	int fd;
@@ -36,7 +37,7 @@ struct listeners {
 /* What is being opened, and where its problems go. */
 struct opening {
 	struct listeners *to;
-	const struct conf_listener *conf;
+	const struct conf *conf;
 	const struct addr *addr;
 	unsigned listener, endpoint;
 	struct buf *problems;
@@ -44,7 +45,7 @@ struct opening {
 
 static int problem(const struct opening *o, const char *cause)
 {
-	buf_printf(o->problems, "[listener %s] bind ", o->conf->name);
+	conf_origin_print(o->problems, o->conf, CONF_LISTENER, o->listener, "bind");
 	addr_print(o->problems, o->addr);
 	buf_printf(o->problems, ": %s\n", cause);
 	return -1;
@@ -85,27 +86,71 @@ static const char *clear_path(const struct sockaddr_un *addr)
 	return cause;
 }
 
-/* uid and gid that the socket gets, -1 for unchanged. */
-static const char *find_owner(const struct conf_listener *conf, uid_t *uid, gid_t *gid)
+/* uid and gid that the UNIX sockets of a listener get, -1 for unchanged. 0, or -1 with what is wrong in problems. */
+static int find_owner(const struct conf *conf, size_t number, uid_t *uid, gid_t *gid, struct buf *problems)
 {
+	const struct conf_listener *l = &conf->listener[number];
+	int result = 0;
+
 	*uid = (uid_t)-1;
 	*gid = (gid_t)-1;
-	if (conf->owner[0] != '\0') {
-		const struct passwd *user = getpwnam(conf->owner);
+	if (l->owner[0] != '\0') {
+		const struct passwd *user = account_user(l->owner);
 
-		if (!user)
-			return "its owner does not exist";
-		*uid = user->pw_uid;
-		*gid = user->pw_gid;
+		if (user) {
+			*uid = user->pw_uid;
+			*gid = user->pw_gid;
+		} else {
+			account_missing(problems, conf, CONF_LISTENER, number, "owner", "user", l->owner);
+			result = -1;
+		}
 	}
-	if (conf->socket_group[0] != '\0') {
-		const struct group *group = getgrnam(conf->socket_group);
+	if (l->socket_group[0] != '\0' && account_group(l->socket_group, gid) < 0) {
+		account_missing(problems, conf, CONF_LISTENER, number, "group", "group", l->socket_group);
+		result = -1;
+	}
+	return result;
+}
 
-		if (!group)
-			return "its group does not exist";
-		*gid = group->gr_gid;
-	}
+int listeners_find_owners(const struct conf *conf, struct buf *problems)
+{
+	int result = 0;
+	uid_t uid;
+	gid_t gid;
+
+	for (size_t i = 0; i < conf->listener_count; i++)
+		result |= find_owner(conf, i, &uid, &gid, problems);
+	return result;
+}
+
+/* What the words of the system leave open. */
+static const char *explain(const struct addr *addr, int error)
+{
+	if (addr->family == ADDR_UNIX && error == ENOENT)
+		return "the folder of the socket does not exist";
+	if (addr->family == ADDR_UNIX && error == EACCES)
+		return "this user may not create files in the folder of the socket";
+	if (addr->family != ADDR_UNIX && error == EACCES && addr->port < 1024)
+		return "ports below 1024 need root, or CAP_NET_BIND_SERVICE";
+	if (addr->family != ADDR_UNIX && error == EADDRINUSE)
+		return "another process listens there, as ss -ltnp shows";
+	if (error == EADDRNOTAVAIL)
+		return "no interface of this machine has the address";
 	return NULL;
+}
+
+static int failed(const struct opening *o, int error)
+{
+	const char *more = explain(o->addr, error);
+	struct buf cause = { 0 };
+
+	buf_puts(&cause, strerror(error));
+	if (more)
+		buf_printf(&cause, ": %s", more);
+	buf_append(&cause, "", 1);
+	problem(o, (const char *)buf_head(&cause));
+	buf_fini(&cause);
+	return -1;
 }
 
 /* Nobody can connect before listen(), so mode and owner are right from the first connection on. */
@@ -113,20 +158,22 @@ static int bind_unix(const struct opening *o, int fd, const struct sockaddr_un *
 {
 	uid_t uid;
 	gid_t gid;
-	const char *cause = find_owner(o->conf, &uid, &gid);
 	struct stat st;
 
-	if (!cause)
-		cause = clear_path(addr);
+	if (find_owner(o->conf, o->listener, &uid, &gid, o->problems) < 0)
+		return -1;
+
+	const char *cause = clear_path(addr);
+
 	if (cause)
 		return problem(o, cause);
 
-	mode_t before = umask(0777 & ~(mode_t)o->conf->mode);
+	mode_t before = umask(0777 & ~(mode_t)o->conf->listener[o->listener].mode);
 	int result = bind(fd, (const struct sockaddr *)addr, sizeof(*addr));
 
 	umask(before);
 	if (result < 0)
-		return problem(o, strerror(errno));
+		return failed(o, errno);
 
 	struct listener *l = add(o, fd);
 
@@ -136,11 +183,15 @@ static int bind_unix(const struct opening *o, int fd, const struct sockaddr_un *
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
 	if (lchown(addr->sun_path, uid, gid) < 0) {
-		cause = strerror(errno);
-		buf_printf(o->problems, "[listener %s] owner, group of %s: %s\n", o->conf->name, l->path, cause);
+		const int error = errno;
+
+		conf_origin_print(o->problems, o->conf, CONF_LISTENER, o->listener,
+				  o->conf->listener[o->listener].owner[0] ? "owner" : "group");
+		buf_printf(o->problems, "%s cannot be given away: %s%s\n", l->path, strerror(error), error == EPERM ?
+			   "; only root can, or with group alone a member of that group" : "");
 		return -1;
 	}
-	return listen(fd, SOMAXCONN) < 0 ? problem(o, strerror(errno)) : 0;
+	return listen(fd, SOMAXCONN) < 0 ? failed(o, errno) : 0;
 }
 
 static int open_unix(const struct opening *o)
@@ -211,9 +262,9 @@ static int listen_on_all(const struct opening *o, const struct addrinfo *all)
 		else if (family_is_missing(info->ai_family, errno))
 			missing = errno;
 		else
-			return problem(o, strerror(errno));
+			return failed(o, errno);
 	}
-	return o->to->count == had ? problem(o, strerror(missing ? missing : EADDRNOTAVAIL)) : 0;
+	return o->to->count == had ? failed(o, missing ? missing : EADDRNOTAVAIL) : 0;
 }
 
 static int open_inet(const struct opening *o)
@@ -248,7 +299,7 @@ struct listeners *listeners_open(const struct conf *conf, struct buf *problems)
 	for (unsigned i = 0; i < conf->listener_count; i++) {
 		for (unsigned j = 0; j < conf->listener[i].bind.count; j++) {
 			const struct opening o = {
-				.to = l, .conf = &conf->listener[i], .addr = &conf->listener[i].bind.item[j],
+				.to = l, .conf = conf, .addr = &conf->listener[i].bind.item[j],
 				.listener = i, .endpoint = j, .problems = problems,
 			};
 

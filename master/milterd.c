@@ -163,6 +163,13 @@ static int print_effective(const struct conf *conf)
 	return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int find_accounts(const struct conf *conf, struct privileges *privileges, struct buf *problems)
+{
+	int result = privileges_find(privileges, conf, problems);
+
+	return result | listeners_find_owners(conf, problems);
+}
+
 static int run(const struct options *options)
 {
 	struct buf problems = { 0 };
@@ -171,7 +178,7 @@ static int run(const struct options *options)
 	int status = EX_CONFIG;
 
 	/* What is printed may be for another machine, with other accounts. */
-	if (conf && (options->print || privileges_find(&privileges, conf, &problems) == 0))
+	if (conf && (options->print || find_accounts(conf, &privileges, &problems) == 0))
 		status = EXIT_SUCCESS;
 	print_problems(&problems);
 	if (status == EXIT_SUCCESS && options->print)
@@ -213,7 +220,7 @@ static int read_options(int argc, char **argv, struct options *options)
 	}
 	if (optind == argc)
 		return -1;
-	fputs(usage, stderr);
+	fprintf(stderr, "milterd: what is \"%s\"? A configuration file is named with -f.\n%s", argv[optind], usage);
 	return EX_USAGE;
 }
 

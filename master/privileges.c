@@ -5,12 +5,13 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/conf_origin.h"
 #include "common/mem.h"
+#include "master/account.h"
 
 #define GROUPS_MAX 65536	/* NGROUPS_MAX of Linux */
 
@@ -27,34 +28,32 @@ static void find_groups(struct account *account, const char *name)
 		account->group_count = (size_t)room;
 }
 
-static int find_account(struct account *account, const char *key, const char *name, struct buf *problems)
+static int find_user(struct account *account, const char *key, const char *name, const struct conf *conf,
+	struct buf *problems)
 {
-	const struct passwd *user = getpwnam(name);
+	const struct passwd *user = account_user(name);
 
 	if (!user) {
-		buf_printf(problems, "[milterd] %s: there is no user \"%s\"; create it or name another one\n", key, name);
+		account_missing(problems, conf, CONF_MILTERD, 0, key, "user", name);
 		return -1;
 	}
 	if (user->pw_uid == 0) {
-		buf_printf(problems, "[milterd] %s: \"%s\" is root; an account without privileges is needed\n", key, name);
+		conf_origin_print(problems, conf, CONF_MILTERD, 0, key);
+		buf_printf(problems, "\"%s\" is root; an account without privileges is needed\n", name);
 		return -1;
 	}
 	account->uid = user->pw_uid;
 	account->gid = user->pw_gid;
-	find_groups(account, name);
+	find_groups(account, user->pw_name);
 	return 0;
 }
 
-static int find_group(struct account *account, const char *name, struct buf *problems)
+static int find_group(struct account *account, const char *name, const struct conf *conf, struct buf *problems)
 {
-	const struct group *group = getgrnam(name);
-
-	if (!group) {
-		buf_printf(problems, "[milterd] group: there is no group \"%s\"; create it or name another one\n", name);
-		return -1;
-	}
-	account->gid = group->gr_gid;
-	return 0;
+	if (account_group(name, &account->gid) == 0)
+		return 0;
+	account_missing(problems, conf, CONF_MILTERD, 0, "group", "group", name);
+	return -1;
 }
 
 int privileges_find(struct privileges *p, const struct conf *conf, struct buf *problems)
@@ -65,11 +64,11 @@ int privileges_find(struct privileges *p, const struct conf *conf, struct buf *p
 	*p = (struct privileges){ .separate = geteuid() == 0 };
 	if (!p->separate)
 		return 0;
-	result |= find_account(&p->master, "user", c->user, problems);
+	result |= find_user(&p->master, "user", c->user, conf, problems);
 	if (c->group[0] != '\0')
-		result |= find_group(&p->master, c->group, problems);
-	result |= find_account(&p->session, "session-user", c->session_user, problems);
-	result |= find_account(&p->worker, "worker-user", c->worker_user, problems);
+		result |= find_group(&p->master, c->group, conf, problems);
+	result |= find_user(&p->session, "session-user", c->session_user, conf, problems);
+	result |= find_user(&p->worker, "worker-user", c->worker_user, conf, problems);
 	return result;
 }
 

@@ -26,8 +26,8 @@ struct privileges {
 	struct account master, session, worker;
 };
 
-/* Look the accounts up. 0, or -1 with a line "[milterd] KEY: what is wrong" in problems for every one that is missing,
- * or is root. privileges_fini() in either case. */
+/* Look the accounts up. 0, or -1 with a line "FILE:LINE: [milterd] KEY: what is wrong" in problems for every one that is
+ * missing, or is root. privileges_fini() in either case. */
 int privileges_find(struct privileges *, const struct conf *, struct buf *problems);
 void privileges_fini(struct privileges *);
 /* The master, once all is open that needs root. 0, or -1 with errno: then do not go on. */

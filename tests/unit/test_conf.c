@@ -76,6 +76,9 @@ Test(conf, what_inih_would_mangle_is_refused_with_its_line)
 		{ LISTENER "milters = a,;b\n", "t:4: [listener in] milters: the value has a ';' in it" },
 		{ LISTENER "owner = a # b\n", "t:4: [listener in] owner: the value has a '#' in it" },
 		{ LISTENER "owner = \"a\"\n", "t:4: [listener in] owner: the value is in quotes" },
+		{ LISTENER "mode =\xc2\xa0" "0600\n", "t:4: [listener in]: there is a no-break space at column 7" },
+		{ LISTENER "\xef\xbb\xbfmode = 0600\n", "t:4: [listener in]: there is a byte order mark at column 1" },
+		{ "\xff\xfe[", "t:1: the file is in UTF-16" },
 		{ "[listener in\nbind = a\n", "t:1: the section has no closing bracket" },
 		{ "[listener a]b]\n", "t:1: there is something behind the closing bracket" },
 		{ "a = b\n", "t:1: \"a\" is in no section" },
@@ -153,8 +156,8 @@ Test(conf, every_problem_says_what_is_wrong_and_what_is_allowed)
 {
 	static const struct { const char *text, *problem; } bad[] = {
 		{ "", "t:1: there is no [listener NAME]: at least one is needed\n" },
-		{ "[listner in]\nbind = x\n", "t:1: unknown section \"listner in\"; did you mean \"listener\"?; allowed: "
-			"[milterd], [listener NAME], [milter NAME]\nt:1: there is no [listener NAME]: at least one is needed\n" },
+		{ "[listner in]\nbind = x\n", "t:1: unknown section \"listner in\"; did you mean \"listener\"? allowed: "
+			"[milterd], [listener NAME], [milter NAME]\n" },
 		{ "[quite different]\nx = y\n" LISTENER "milters = none\n",
 			"t:1: unknown section \"quite different\"; allowed: [milterd], [listener NAME], [milter NAME]\n" },
 		{ "[milterd x]\n" LISTENER "milters = none\n", "t:1: [milterd] takes no name, but has \"x\"\n" },
@@ -203,7 +206,12 @@ Test(conf, every_problem_says_what_is_wrong_and_what_is_allowed)
 		{ "[listener in]\nbind =\nnext-hop = discard:\nmilters = none\n",
 			"t:2: [listener in] bind: is missing: endpoints to listen on\n" },
 		{ LISTENER "milters = none\n[listener b]\nbind = *:25 unix:/in\nmilters = none\nnext-hop = discard:\n",
-			"t:6: [listener b] bind: \"unix:/in\" is bound by [listener in] already, at t:2\n" },
+			"t:6: [listener b] bind: \"unix:/in\" is taken by \"unix:/in\" of [listener in], at t:2\n" },
+		{ "[listener in]\nbind = *:25\nnext-hop = smtp:127.0.0.1:25\nmilters = none\n",
+			"t:3: [listener in] next-hop: \"smtp:127.0.0.1:25\" is this listener itself: mail would go round for "
+			"ever\n" },
+		{ "[listener in]\nbind = inet:*:25 127.0.0.1:25\nnext-hop = discard:\nmilters = none\n",
+			"t:2: [listener in] bind: \"127.0.0.1:25\" is taken by \"inet:*:25\" of [listener in], at t:2\n" },
 		{ LISTENER "milters = rspamb\n[milter rspamd]\nhostname = a\n",
 			"t:4: [listener in] milters: there is no [milter rspamb]; did you mean \"rspamd\"?\n" },
 		{ LISTENER "milters = a none\n[milter a]\nhostname = a\n",
@@ -263,6 +271,57 @@ Test(conf, values_that_are_not_of_their_type_are_refused)
 			cr_expect(!strncmp(problems, "t:5: [milter m] ", 16) && strstr(problems, "; allowed: "), "%s", problems);
 			free(problems);
 		}
+}
+
+Test(conf, endpoints_that_exclude_each_other_are_told_from_those_that_do_not)
+{
+	static const struct { const char *one, *other; bool good; } cases[] = {
+		{ "*:25", "inet:*:25", false }, { "*:25", "inet6:*:25", false }, { "*:25", "localhost:25", false },
+		{ "inet:0.0.0.0:25", "*:25", false }, { "inet6:[::]:25", "[::1]:25", false },
+		{ "inet:*:25", "inet:mx:25", false }, { "mx:25", "MX:25", false },
+		{ "inet:*:25", "inet6:*:25", true }, { "inet:*:25", "inet6:[::]:25", true }, { "*:25", "*:26", true },
+		{ "inet:*:25", "[::1]:25", true }, { "inet:*:25", "mx:25", true }, { "127.0.0.1:25", "127.0.0.2:25", true },
+		{ "unix:/a", "unix:/b", true }, { "unix:/25", "*:25", true },
+	};
+	char *problems, text[300];
+
+	for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+		const char *one = cases[i / 2].one, *other = cases[i / 2].other;
+
+		snprintf(text, sizeof(text), "[listener in]\nmilters = none\nnext-hop = discard:\nbind = %s %s\n",
+			i % 2 ? one : other, i % 2 ? other : one);
+		struct conf *conf = parse(text, &problems);
+
+		/* "is there twice" or "is taken by" */
+		cr_expect_eq(conf != NULL, cases[i / 2].good, "%s%s", text, problems);
+		conf_free(conf);
+		free(problems);
+	}
+}
+
+Test(conf, mail_that_would_come_back_is_refused)
+{
+	static const char text[] = "[listener a]\nbind = *:25\nnext-hop = smtp:%s\nmilters = none\n"
+		"[listener b]\nbind = 127.0.0.1:26\nnext-hop = smtp:%s\nmilters = none\n";
+	static const struct { const char *a, *b, *problem; } cases[] = {
+		{ "127.0.0.1:26", "127.0.0.1:25", "t:3: [listener a] next-hop: \"smtp:127.0.0.1:26\" is [listener b] of this "
+			"file, which leads back here: mail would go round for ever\nt:7: [listener b] next-hop: " },
+		{ "127.0.0.1:26", "inet6:[::1]:25", "t:3: [listener a] next-hop" },
+		{ "127.0.0.1:26", "127.0.0.1:26", "t:7: [listener b] next-hop: \"smtp:127.0.0.1:26\" is this listener" },
+		{ "127.0.0.1:26", "127.0.0.1:27", NULL }, { "192.0.2.1:25", "192.0.2.2:26", NULL },
+		{ "127.0.0.2:26", "127.0.0.1:25", NULL },
+	};
+	char *problems, filled[400];
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		snprintf(filled, sizeof(filled), text, cases[i].a, cases[i].b);
+		struct conf *conf = parse(filled, &problems);
+
+		cr_expect_eq(conf != NULL, !cases[i].problem, "%s%s", filled, problems);
+		cr_expect(!cases[i].problem || !strncmp(problems, cases[i].problem, strlen(cases[i].problem)), "%s", problems);
+		conf_free(conf);
+		free(problems);
+	}
 }
 
 Test(conf, next_hops_say_how_they_are_reached)
@@ -490,13 +549,13 @@ Test(conf, includes_are_refused_where_they_would_hide_something, .init = make_fo
 		"/main:2: [milterd] include: \"/absent\": No such file or directory\n"
 		"/main:2: [milterd] include: \"/./main\": it is read already: a file can be included once, and never itself\n"
 		"/main:2: [milterd] include: \"/d\": it is a directory\n"
+		"/main:2: [milterd] include: \"/twice.conf\": it is read already: a file can be included once, and never itself\n"
+		"/main:2: [milterd] include: \"/big\": too large: all files together may have 4M\n"
 		"/twice.conf:1: [milterd]: is there twice; first at /main:1\n"
 		"/twice.conf:2: [milterd] include: an included file cannot include others\n"
 		"/twice.conf:3: [listener in]: is there twice; first at /main:3\n"
 		"/twice.conf:6: [milter m] hostname: \"a b\" is not a valid host name: letters, digits, '-', '_' and dots "
-		"between them; allowed: a host name or an IP address without brackets\n"
-		"/main:2: [milterd] include: \"/twice.conf\": it is read already: a file can be included once, and never itself\n"
-		"/main:2: [milterd] include: \"/big\": too large: all files together may have 4M\n", "%s", problems);
+		"between them; allowed: a host name or an IP address without brackets\n", "%s", problems);
 	free(problems);
 }
 

@@ -11,9 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "common/addr.h"
+#include "common/conf.h"
 #include "common/fd.h"
-#include "common/mem.h"
 #include "master/listener.h"
 
 static char folder[64];
@@ -44,21 +43,21 @@ TestSuite(listener, .init = set_up, .fini = tear_down);
 /* One listener with one endpoint, opened. */
 static struct listeners *try_open(const char *endpoint, const char *owner, const char *group)
 {
-	struct addr addr;
-	struct conf_listener listener = { .name = "mx", .mode = 0640, .owner = mem_strdup(owner),
-					  .socket_group = mem_strdup(group), .bind = { &addr, 1 } };
-	struct conf conf = { .listener = &listener, .listener_count = 1 };
-	const char *why;
+	struct buf text = { 0 };
 
-	cr_assert_eq(addr_parse(&addr, endpoint, &why), 0, "%s", endpoint);
+	buf_printf(&text, "[listener mx]\nmode = 0640\nnext-hop = discard:\nmilters = none\nbind = %s\nowner = %s\n"
+		   "group = %s\n", endpoint, owner, group);
 	buf_clear(&problems);
 
-	struct listeners *l = listeners_open(&conf, &problems);
+	struct conf *conf = conf_parse("t", (const char *)buf_head(&text), buf_len(&text), &problems);
+
+	buf_fini(&text);
+	cr_assert_not_null(conf, "%.*s", (int)buf_len(&problems), (const char *)buf_head(&problems));
+
+	struct listeners *l = listeners_open(conf, &problems);
 
 	buf_append(&problems, "", 1);
-	addr_fini(&addr);
-	free(listener.owner);
-	free(listener.socket_group);
+	conf_free(conf);
 	return l;
 }
 
@@ -94,7 +93,7 @@ Test(listener, what_is_no_socket_is_never_removed)
 	int fd = open(path, O_CREAT | O_WRONLY, 0600);
 
 	cr_expect_null(try_unix("file"));
-	cr_expect(told("[listener mx] bind unix:") && told("no socket"), "%s", (const char *)buf_head(&problems));
+	cr_expect(told("t:5: [listener mx] bind: unix:") && told("no socket"), "%s", (const char *)buf_head(&problems));
 	cr_expect_eq(access(in_folder("file"), F_OK), 0);
 	close(fd);
 	unlink(in_folder("file"));
@@ -160,9 +159,11 @@ Test(listener, owner_and_group_must_exist_and_a_failure_leaves_nothing)
 
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", in_folder("owned"));
 	cr_expect_null(try_open(endpoint, "no-such-user", ""));
-	cr_expect(told("owner"));
+	cr_expect(told("t:6: [listener mx] owner: there is no user \"no-such-user\"; create it (useradd "), "%s",
+		  (const char *)buf_head(&problems));
 	cr_expect_null(try_open(endpoint, "", "no-such-group"));
-	cr_expect(told("group"));
+	cr_expect(told("t:7: [listener mx] group: there is no group \"no-such-group\"; create it (groupadd "), "%s",
+		  (const char *)buf_head(&problems));
 	cr_expect_neq(access(in_folder("owned"), F_OK), 0);
 
 	struct listeners *l = try_open(endpoint, "nobody", "daemon");
@@ -170,7 +171,7 @@ Test(listener, owner_and_group_must_exist_and_a_failure_leaves_nothing)
 
 	if (geteuid() != 0) {
 		cr_expect_null(l);
-		cr_expect(told("owner, group of"));
+		cr_expect(told("cannot be given away"));
 		return;
 	}
 	cr_assert(l, "%s", (const char *)buf_head(&problems));
@@ -188,6 +189,42 @@ static uint16_t port_of(int fd)
 	return ntohs(addr.sin_port);
 }
 
+Test(listener, a_missing_folder_is_named_as_the_cause)
+{
+	cr_expect_null(try_unix("no-such-folder/socket"));
+	cr_expect(told("No such file or directory: the folder of the socket does not exist"), "%s",
+		  (const char *)buf_head(&problems));
+}
+
+Test(listener, owners_are_found_by_name_or_number_before_anything_is_opened)
+{
+	static const struct { const char *owner, *group, *told; } cases[] = {
+		{ "", "", "" }, { "0", "0", "" }, { "root", "root", "" },
+		{ "4294967296", "", "t:5: [listener mx] owner: there is no user \"4294967296\"; create it or name another" },
+		{ "", "no one", NULL }, { "", "$(id)", "t:6: [listener mx] group: there is no group \"$(id)\"; create it or" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[300];
+
+		snprintf(text, sizeof(text), "[listener mx]\nnext-hop = discard:\nmilters = none\nbind = unix:/run/x\n"
+			 "owner = %s\ngroup = %s\n", cases[i].owner, cases[i].group);
+		buf_clear(&problems);
+
+		struct conf *conf = conf_parse("t", text, strlen(text), &problems);
+
+		if (!cases[i].told) {
+			cr_expect_null(conf);
+			continue;
+		}
+		cr_assert_not_null(conf);
+		cr_expect_eq(listeners_find_owners(conf, &problems), cases[i].told[0] ? -1 : 0);
+		buf_append(&problems, "", 1);
+		cr_expect(told(cases[i].told), "%s", (const char *)buf_head(&problems));
+		conf_free(conf);
+	}
+}
+
 Test(listener, a_port_in_use_is_an_error_with_listener_address_and_cause)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -197,7 +234,7 @@ Test(listener, a_port_in_use_is_an_error_with_listener_address_and_cause)
 	cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	cr_assert_eq(listen(fd, 1), 0);
 	snprintf(endpoint, sizeof(endpoint), "inet:127.0.0.1:%u", port_of(fd));
-	snprintf(expected, sizeof(expected), "[listener mx] bind %s: Address already in use", endpoint);
+	snprintf(expected, sizeof(expected), "t:5: [listener mx] bind: %s: Address already in use", endpoint);
 	cr_expect_null(try_open(endpoint, "", ""));
 	cr_expect(told(expected), "%s", (const char *)buf_head(&problems));
 	close(fd);
@@ -217,7 +254,7 @@ Test(listener, a_port_in_use_is_an_error_with_listener_address_and_cause)
 	cr_expect_null(try_open("inet:192.0.2.1:2525", "", ""));
 	cr_expect(told("Cannot assign requested address"), "%s", (const char *)buf_head(&problems));
 	cr_expect_null(try_open("inet:no-such-host.invalid:2525", "", ""));
-	cr_expect(told("[listener mx] bind inet:no-such-host.invalid:2525: "));
+	cr_expect(told("t:5: [listener mx] bind: inet:no-such-host.invalid:2525: "));
 }
 
 /* The families of what listens for an endpoint, joined: 4, 6 or both. */

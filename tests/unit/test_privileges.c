@@ -11,32 +11,42 @@
 
 #include "master/privileges.h"
 
-static struct conf conf_with(char *user, char *group, char *session_user, char *worker_user)
+static struct conf *conf_with(const char *user, const char *group, const char *session_user, const char *worker_user)
 {
-	return (struct conf){ .milterd = { .user = user, .group = group, .session_user = session_user,
-					   .worker_user = worker_user } };
-}
+	struct buf problems = { 0 };
+	char text[500];
 
-static char daemon_name[] = "daemon", bin_name[] = "bin", nobody_name[] = "nobody", root_name[] = "root", none[] = "",
-	    missing_name[] = "no-such-account";
+	snprintf(text, sizeof(text), "[milterd]\nuser = %s\ngroup = %s\nsession-user = %s\n%s%s\n"
+		 "[listener in]\nbind = unix:/in\nnext-hop = discard:\nmilters = none\n", user, group, session_user,
+		 *worker_user ? "worker-user = " : "", worker_user);
+
+	struct conf *conf = conf_parse("t", text, strlen(text), &problems);
+
+	cr_assert_not_null(conf, "%.*s", (int)buf_len(&problems), (const char *)buf_head(&problems));
+	buf_fini(&problems);
+	return conf;
+}
 
 Test(privileges, every_missing_account_is_named_with_its_option)
 {
-	struct conf conf = conf_with(missing_name, missing_name, root_name, missing_name);
+	struct conf *conf = conf_with("no-such-account", "no-such-account", "root", "no-such@account");
 	struct buf problems = { 0 };
 	struct privileges p;
 
 	if (geteuid() != 0)
 		cr_skip("accounts are looked at for root only");
-	cr_assert_eq(privileges_find(&p, &conf, &problems), -1);
+	cr_assert_eq(privileges_find(&p, conf, &problems), -1);
 	buf_append(&problems, "", 1);
 	cr_expect_str_eq((const char *)buf_head(&problems),
-			 "[milterd] user: there is no user \"no-such-account\"; create it or name another one\n"
-			 "[milterd] group: there is no group \"no-such-account\"; create it or name another one\n"
-			 "[milterd] session-user: \"root\" is root; an account without privileges is needed\n"
-			 "[milterd] worker-user: there is no user \"no-such-account\"; create it or name another one\n");
+			 "t:2: [milterd] user: there is no user \"no-such-account\"; create it (useradd -r -s /usr/sbin/nologin "
+			 "no-such-account) or name another one\n"
+			 "t:3: [milterd] group: there is no group \"no-such-account\"; create it (groupadd -r no-such-account) "
+			 "or name another one\n"
+			 "t:4: [milterd] session-user: \"root\" is root; an account without privileges is needed\n"
+			 "t:5: [milterd] worker-user: there is no user \"no-such@account\"; create it or name another one\n");
 	buf_fini(&problems);
 	privileges_fini(&p);
+	conf_free(conf);
 }
 
 /* The value of a line of /proc/self/status as a hexadecimal number. */
@@ -102,11 +112,11 @@ static int in_a_child(int (*wrong)(const struct privileges *), const struct priv
 
 Test(privileges, the_master_keeps_what_it_needs_and_a_child_nothing)
 {
-	struct conf conf = conf_with(nobody_name, none, daemon_name, bin_name);
+	struct conf *conf = conf_with("nobody", "", "1", "bin");	/* 1: daemon */
 	struct buf problems = { 0 };
 	struct privileges p;
 
-	cr_assert_eq(privileges_find(&p, &conf, &problems), 0);
+	cr_assert_eq(privileges_find(&p, conf, &problems), 0);
 	cr_expect_eq(p.separate, geteuid() == 0);
 	if (p.separate) {
 		cr_expect_eq(in_a_child(wrong_with_master, &p), 0);
@@ -114,6 +124,7 @@ Test(privileges, the_master_keeps_what_it_needs_and_a_child_nothing)
 	}
 	privileges_fini(&p);
 	buf_fini(&problems);
+	conf_free(conf);
 }
 
 static int wrong_without_accounts(const struct privileges *p)
