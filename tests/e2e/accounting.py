@@ -203,17 +203,47 @@ def stopped_worker(place):
     no_errors(milters)
 
 
-@case("a next hop that fails in every way: no loss, and duplicates only where it did not answer", LIMIT)
-def bad_next_hop(place):
+def bad_sink(place):
+    """A next hop that fails now and then, in every way."""
     faults = ("101/mail:reset", "103/rcpt:say=451 4.2.1 later", "107/data:close", "109/content:reset",
               "113/dot:say=451 4.3.0 later", "127/dot:close", "131/reply:close", "137/reply:reset", "139/banner:close")
-    sink = place.sink(*[word for fault in faults for word in ("--fault", fault)])
+    return place.sink(*[word for fault in faults for word in ("--fault", fault)])
+
+
+@case("a next hop that fails in every way: no loss, and duplicates only where it did not answer", LIMIT)
+def bad_next_hop(place):
+    sink = bad_sink(place)
     milters = start_milters(place)
     place.milterd(sink, milters, daemon={"workers": 2, "sessions": 2})
     totals = finish_load(start_load(place))
     equal((totals["taken"], totals["lost"], totals["doubt"]), (str(MESSAGES), "0", "0"))
     account(place, sink, *added())
     no_errors(milters)
+
+
+@case("everything at once: workers, sessions and milters killed, a next hop that fails", LIMIT)
+def chaos(place):
+    sink = bad_sink(place)
+    milters = start_milters(place, "--delay-ms", "10")
+    place.milterd(sink, milters, {"timeout.connect": "2s"}, daemon={"workers": 2, "sessions": 2})
+    load = start_load(place, "--per-session", "20")
+    choice = random.Random(1)
+    rounds = 0
+    while load.process.poll() is None and rounds < 200:
+        time.sleep(0.3)
+        number = choice.randrange(5)
+        if number < len(milters):
+            milters[number].process.kill()
+            milters[number].process.wait()
+            milters[number] = place.keep(FastMilter(place, FIELDS[number], "--delay-ms", "10"))
+        else:
+            for pid in place.daemon.children("milterd-worker" if number == 3 else "milterd-session")[:1]:
+                os.kill(pid, signal.SIGKILL)
+        rounds += 1
+    totals = finish_load(load)
+    print(f"# {rounds} faults, {totals['deferred']} deferred, {totals['lost']} lost, {totals['doubt']} in doubt")
+    equal(totals["taken"], str(MESSAGES))
+    account(place, sink, *added())
 
 
 def sanitized():

@@ -2,8 +2,8 @@
 """Accounts for every message: compares what the load generator sent and was told with what the sink has.
 
 No loss: every message that was answered with 2xx is at the sink. No ghost: nothing else is, but what an attempt of
-unknown outcome may have left. Bounded duplicates: never more copies than attempts that may have delivered one. Whole:
-each copy is byte for byte what was sent, after the fields named by --added (and our Received, --received) are taken
+unknown outcome may have left. Bounded duplicates: a copy that the sink has answered needs a client that has heard of it
+or has lost its connection after the dot; one that it has not answered needs an attempt in doubt. Whole: each copy is byte for byte what was sent, after the fields named by --added (and our Received, --received) are taken
 away; each of them is there as often as it was named. Envelope: sender and accepted recipients, no other ones. Nothing at the sink is unknown.
 """
 
@@ -24,7 +24,8 @@ class Message:
 
     def __init__(self):
         self.taken = 0
-        self.in_doubt = 0       # attempts that may have delivered it although nobody said so
+        self.unheard = 0        # attempts whose answer to the dot did not come
+        self.in_doubt = 0       # attempts that were answered with doubt
         self.final = None       # outcome of the last attempt
         self.accepted = None    # numbers of the recipients accepted in the taken attempt
 
@@ -43,9 +44,11 @@ def read_journal(path):
             if outcome == "taken":
                 message.taken += 1
                 message.accepted = [int(k) for k in rcpts.split(",")]
-            elif outcome == "doubt" or (stage == "dot" and IN_DOUBT.match(reply)):
+            elif outcome == "doubt":
+                message.unheard += 1
+            elif stage == "dot" and IN_DOUBT.match(reply):
                 message.in_doubt += 1
-                outcomes["in doubt"] += 1
+                outcomes["answered with doubt"] += 1
     return messages, outcomes
 
 
@@ -89,7 +92,7 @@ def check(options):
     """Print what is wrong and a summary; whether all is well."""
     messages, outcomes = read_journal(options.journal)
     sent = {record.id: record for record in spool.read(options.sent)}
-    copies = collections.Counter()
+    copies, unanswered = collections.Counter(), collections.Counter()
     problems = []
     for record in spool.read(options.sink):
         ids = record.header("X-Load-Id")
@@ -98,16 +101,19 @@ def check(options):
             continue
         number = int(ids[0])
         copies[number] += 1
+        unanswered[number] += record.kind == "unanswered"
         problems += [f"message {number}, sink record {record.id}: {what}"
                      for what in check_copy(sent[number], record, messages[number], options)]
     for number, message in sorted(messages.items()):
-        allowed = message.taken + (0 if options.no_duplicates else message.in_doubt)
-        if copies[number] < message.taken:
+        answered = copies[number] - unanswered[number]
+        if answered < message.taken:
             problems.append(f"message {number} was answered 2xx and is LOST")
-        elif copies[number] > max(allowed, message.taken):
+        elif (options.no_duplicates and copies[number] > message.taken) or answered > message.taken + message.unheard or \
+                copies[number] > message.taken + message.unheard + message.in_doubt:
             kind = "DUPLICATE" if message.taken else "GHOST"
-            problems.append(f"message {number}: {kind}, {copies[number]} copies, {message.taken} taken, "
-                            f"{message.in_doubt} in doubt, at last {message.final}")
+            problems.append(f"message {number}: {kind}, {copies[number]} copies, {unanswered[number]} of them unanswered, "
+                            f"{message.taken} taken, {message.unheard} unheard, {message.in_doubt} in doubt, "
+                            f"at last {message.final}")
         if message.final not in ("taken", "refused") and not options.unfinished:
             problems.append(f"message {number} is not finished: {message.final}")
     if len(messages) != len(sent):
