@@ -104,7 +104,7 @@ static void check(const struct text *t, const struct output_piece *piece, size_t
 	}
 }
 
-Test(output, every_short_text_cut_in_two_comes_out_stuffed_or_not_at_all, .timeout = 120)
+Test(output, every_short_text_cut_in_two_comes_out_stuffed_or_not_at_all)
 {
 	unsigned strings = 1;
 
@@ -121,7 +121,7 @@ Test(output, every_short_text_cut_in_two_comes_out_stuffed_or_not_at_all, .timeo
 	}
 }
 
-Test(output, every_text_of_single_bytes_and_empty_pieces_comes_out_the_same, .timeout = 120)
+Test(output, every_text_of_single_bytes_and_empty_pieces_comes_out_the_same)
 {
 	unsigned strings = 1;
 
@@ -140,7 +140,7 @@ Test(output, every_text_of_single_bytes_and_empty_pieces_comes_out_the_same, .ti
 }
 
 /* Longer texts of legal tokens: what is written and read again is what it was, and it ends once. */
-Test(output, what_is_written_is_read_again_unchanged, .timeout = 120)
+Test(output, what_is_written_is_read_again_unchanged)
 {
 	static const char *const token[] = { "\r\n", ".", "a" };
 	unsigned texts = 1;

@@ -130,7 +130,7 @@ Test(smtp_data, nothing_but_crlf_dot_crlf_ends_a_message)
 	cr_assert(d.nul);
 }
 
-Test(smtp_data, every_short_string_in_every_two_reads_is_judged_as_the_rfc_says, .timeout = 120)
+Test(smtp_data, every_short_string_in_every_two_reads_is_judged_as_the_rfc_says)
 {
 	uint8_t in[32];
 	unsigned strings = 1;
@@ -141,7 +141,7 @@ Test(smtp_data, every_short_string_in_every_two_reads_is_judged_as_the_rfc_says,
 	}
 }
 
-Test(smtp_data, every_short_content_is_kept_and_what_follows_the_end_is_left, .timeout = 120)
+Test(smtp_data, every_short_content_is_kept_and_what_follows_the_end_is_left)
 {
 	static const char tail[] = "\r\n.\r\nQUIT\r\n";
 	uint8_t in[32];
