@@ -12,15 +12,14 @@
 #include "common/log.h"
 #include "common/smtp_reply.h"
 #include "common/verdict.h"
+#include "session/assembly.h"
 #include "session/message_log.h"
-#include "session/received.h"
 #include "session/smtp_content.h"
 #include "session/smtp_verdict.h"
 
 #define VERDICT_SPARE_MS 10000	/* a worker's own deadlines come first */
 
 static const struct conf *conf;
-static const char line_end[] = "\r\n";
 
 /* The transaction is over: log it, answer, go on. abort: the milters have not heard the end of it. */
 static void finish(struct smtp_session *s, const char *verdict, const char *reply, bool abort)
@@ -47,62 +46,6 @@ static void finish_discarded(struct smtp_session *s, bool abort)
 
 /* ---- the message as it leaves ---- */
 
-static struct output_piece received(struct smtp_session *s)
-{
-	struct received r = {
-		.helo = s->helo ? s->helo : "", .client_name = "unknown", .client_address = s->client_address,
-		.hostname = s->hostname, .queue_id = s->tx.queue_id, .esmtp = s->esmtp,
-		.only_rcpt = s->tx.rcpt_count == 1 ? s->tx.rcpt[0].address : NULL,
-	};
-	struct output_piece piece = { 0 };
-
-	if (s->listener->received)
-		piece.data = (const uint8_t *)received_make(&s->tx_arena, &r, clock_wall_us() / 1000000, &piece.len);
-	return piece;
-}
-
-static struct output_piece piece_of(struct smtp_session *s, const struct edit_segment *segment)
-{
-	switch (segment->source) {
-	case EDIT_ORIGINAL:
-		return (struct output_piece){ s->tx.content->data + segment->offset, segment->length };
-	case EDIT_LITERAL:
-		return (struct output_piece){ segment->literal, segment->length };
-	default:
-		return received(s);
-	}
-}
-
-/* Header segments, separator, body. NULL: the worker named a body it has not lent. */
-static const struct output_piece *assemble(struct smtp_session *s, const struct edit_result *result, size_t *count)
-{
-	struct output_piece *piece = arena_alloc(&s->tx_arena, (result->segment_count + 2) * sizeof(*piece));
-	const struct msgbuf *content = s->tx.content;
-	size_t n = 0;
-
-	for (size_t i = 0; i < result->segment_count; i++) {
-		piece[n] = piece_of(s, &result->segment[i]);
-		if (piece[n].len)
-			n++;
-	}
-	struct output_piece body = {
-		content->data + s->tx.header.body_offset, content->len - s->tx.header.body_offset,
-	};
-
-	if (result->body_replaced) {
-		body.len = result->body_length;
-		body.data = dispatch_body(s->dispatch, result->body_id, result->body_generation, body.len);
-		if (!body.data)
-			return NULL;
-	}
-	if (s->tx.header.separator || body.len)
-		piece[n++] = (struct output_piece){ (const uint8_t *)line_end, 2 };
-	if (body.len)
-		piece[n++] = body;
-	*count = n;
-	return piece;
-}
-
 static void quarantine(struct smtp_session *s, const char *reason)
 {
 	log_write(LOG_LEVEL_WARNING, s->id, "%s event=quarantine reason=\"%s\" action=tempfail "
@@ -126,7 +69,7 @@ static void deliver(struct smtp_session *s, const struct edit_result *result)
 		finish_discarded(s, false);
 		return;
 	}
-	piece = assemble(s, result, &count);
+	piece = assembly_make(s, result, &count);
 	if (!piece) {
 		finish(s, "tempfail", smtp_reply_make(&s->tx_arena, 451, "4.3.0", "Internal error, try again later"), false);
 		return;
