@@ -376,11 +376,11 @@ def real(programs, base):
               "SIGHUP is answered in the log")
         second = config(folder, "second.conf")
         result = run(programs, "-f", second)
-        check(result.returncode == 1 and "[listener in] bind unix:" in result.stderr and "another process" in result.stderr
+        check(result.returncode == 1 and "[listener in] bind: unix:" in result.stderr and "another process" in result.stderr
               and os.path.exists(folder / "in.sock"), "a second start on a UNIX socket in use is refused", result.stderr)
         other = Folder(base, "other")
         result = run(programs, "-f", config(other, port=port))
-        check(result.returncode == 1 and f"[listener in] bind inet:127.0.0.1:{port}: Address already in use" in result.stderr
+        check(result.returncode == 1 and f"[listener in] bind: inet:127.0.0.1:{port}: Address already in use" in result.stderr
               and not os.path.exists(other / "in.sock"), "a port in use is refused, with listener, address and cause",
               result.stderr)
         children = list(children_of(daemon.pid))
