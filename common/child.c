@@ -28,11 +28,19 @@
 static struct {
 	const struct child_ops *ops;
 	struct conf *conf;
+	struct stats_page *stats;
 	struct chan *control;		/* NULL once the master is gone */
 	struct timer orphaned;		/* nobody is left who would enforce drain-timeout */
 	unsigned slot;
 	bool started, worked, draining, leaving;
 } child;
+
+struct stats_page *child_stats(void)
+{
+	static struct stats_page unread;
+
+	return child.stats ? child.stats : &unread;
+}
 
 unsigned child_slot(void)
 {
@@ -103,6 +111,19 @@ static int take_start(void)
 	return 0;
 }
 
+static int take_log_level(const struct chan_record *r)
+{
+	struct ipc_log_level record;
+	struct wire w;
+
+	wire_init(&w, r->data, r->len);
+	ipc_log_level_take(&w, &record);
+	if (!wire_finished(&w) || r->fd >= 0)
+		return -1;
+	log_set_level((enum log_level)record.level);
+	return 0;
+}
+
 static int on_control(struct chan *control, void *ctx, struct chan_record *r)
 {
 	(void)control;
@@ -113,6 +134,8 @@ static int on_control(struct chan *control, void *ctx, struct chan_record *r)
 		return -1;
 	if (r->type == IPC_LISTENER || r->type == IPC_PEER)
 		return take_descriptor(r);
+	if (r->type == IPC_LOG_LEVEL)
+		return take_log_level(r);
 	if (r->len != 0 || r->fd >= 0)
 		return -1;
 	if (r->type == IPC_START)
@@ -177,6 +200,16 @@ static struct conf *read_config(void)
 	return conf;
 }
 
+static struct stats_page *map_stats(size_t milters)
+{
+	struct stats_page *page = stats_map_writable(CHILD_FD_STATS, milters);
+
+	if (!page)
+		refuse(EX_SOFTWARE, "descriptor 5 is no page of statistics");
+	close(CHILD_FD_STATS);
+	return page;
+}
+
 /* The kernel forgets the death signal when a process changes its user, which this one did before its exec. A master
  * that died before we asked for it shows as end of file on the control channel. */
 static void tie_to_master(void)
@@ -203,6 +236,7 @@ const struct conf *child_begin(const char *role, int argc, char **argv, const st
 	tie_to_master();
 	child.ops = ops;
 	child.conf = read_config();
+	child.stats = map_stats(child.conf->milter_count);
 	snprintf(name, sizeof(name), "%s %u", role, child.slot);
 	log_init(name, child.conf->milterd.log, child.conf->milterd.log_level);
 	loop_init();

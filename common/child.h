@@ -1,7 +1,8 @@
 /* child.h - how a session or worker process begins and ends: the other side of master/spawn.c
  *
  * A child is started as "milterd-ROLE SLOT" with descriptor 3 the control channel to the master and descriptor 4 a
- * sealed memfd with the effective configuration, in which workers and sessions are numbers; standard error is the log.
+ * sealed memfd with the effective configuration, in which workers and sessions are numbers, descriptor 5 its page of
+ * stats.h; standard error is the log.
  * Everything else comes over the control channel. End of file there means that the master is dead: the child drains and
  * leaves, after drain-timeout at the latest. SIGTERM drains it too; SIGINT and SIGHUP are the master's business and
  * ignored.
@@ -12,10 +13,12 @@
 #include <stdint.h>
 
 #include "common/conf.h"
+#include "common/stats.h"
 
 #define CHILD_FD_CONTROL 3
 #define CHILD_FD_CONFIG	 4
-#define CHILD_FD_FIRST_FREE 5	/* everything from here on is closed before exec */
+#define CHILD_FD_STATS	 5
+#define CHILD_FD_FIRST_FREE 6	/* everything from here on is closed before exec */
 #define CHILD_SLOTS_MAX	 64u	/* processes of one role: slots are 0 to 63 */
 
 struct child_ops {
@@ -35,6 +38,8 @@ struct child_ops {
  * started by milterd. */
 const struct conf *child_begin(const char *role, int argc, char **argv, const struct child_ops *);
 unsigned child_slot(void);
+/* Where this process tells what it is doing; outside of a child, as in tests, a page that nobody reads, with no milters. */
+struct stats_page *child_stats(void);
 /* Report READY and run the loop until child_leave(). Returns the exit status for main. Loop and resolver are still there
  * afterwards, for those who tidy up. */
 int child_run(void);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/milter_names.h"
 #include "common/smtp_reply.h"
 
@@ -41,6 +42,19 @@ void ipc_slot_take(struct wire *w, struct ipc_slot *slot)
 {
 	slot->slot = wire_u32(w);
 	slot->extra = wire_u32(w);
+}
+
+void ipc_log_level_put(struct buf *b, const struct ipc_log_level *record)
+{
+	assert(record->level <= LOG_LEVEL_DEBUG);
+	wire_put_u32(b, record->level);
+}
+
+void ipc_log_level_take(struct wire *w, struct ipc_log_level *record)
+{
+	record->level = wire_u32(w);
+	if (record->level > LOG_LEVEL_DEBUG)
+		w->broken = true;
 }
 
 void ipc_buffer_put(struct buf *b, const struct ipc_buffer *buffer)

@@ -45,6 +45,7 @@ enum ipc_type {
 	IPC_PEER,		/* struct ipc_slot; with the channel; replaces an earlier one of this slot */
 	IPC_START,		/* no data: all is there, begin to accept */
 	IPC_DRAIN,		/* no data: finish what runs and leave */
+	IPC_LOG_LEVEL,		/* struct ipc_log_level: the least important lines from now on */
 	/* child to master, session 0 */
 	IPC_READY,		/* no data */
 	IPC_WORKED,		/* no data, once: the first job is done */
@@ -56,6 +57,10 @@ enum ipc_type {
 struct ipc_slot {
 	uint32_t slot;
 	uint32_t extra;		/* LISTENER: which of its endpoints */
+};
+
+struct ipc_log_level {
+	uint32_t level;		/* enum log_level */
 };
 
 struct ipc_buffer {
@@ -160,6 +165,8 @@ struct ipc_trace {
  * Numbers of listeners, milters and buffers are for the caller to check. It asks wire_finished() at the end. */
 void ipc_slot_put(struct buf *, const struct ipc_slot *);
 void ipc_slot_take(struct wire *, struct ipc_slot *);
+void ipc_log_level_put(struct buf *, const struct ipc_log_level *);
+void ipc_log_level_take(struct wire *, struct ipc_log_level *);
 void ipc_buffer_put(struct buf *, const struct ipc_buffer *);
 void ipc_buffer_take(struct wire *, struct ipc_buffer *);
 void ipc_open_put(struct buf *, const struct ipc_open *);

@@ -73,15 +73,17 @@ int spawn_init(struct buf *problems)
 	return result;
 }
 
-/* Descriptors 0 to 4 as child.h says. Both of ours are moved out of the way first: they may be 3 or 4. */
-static int arrange_descriptors(int control, int config)
+/* Descriptors 0 to 5 as child.h says. Ours are moved out of the way first: they may be 3 to 5. */
+static int arrange_descriptors(int control, int config, int stats)
 {
 	int null = open("/dev/null", O_RDWR);
 
 	control = fcntl(control, F_DUPFD, CHILD_FD_FIRST_FREE);
 	config = fcntl(config, F_DUPFD, CHILD_FD_FIRST_FREE);
-	if (null < 0 || control < 0 || config < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-	    dup2(control, CHILD_FD_CONTROL) < 0 || dup2(config, CHILD_FD_CONFIG) < 0)
+	stats = fcntl(stats, F_DUPFD, CHILD_FD_FIRST_FREE);
+	if (null < 0 || control < 0 || config < 0 || stats < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    dup2(control, CHILD_FD_CONTROL) < 0 || dup2(config, CHILD_FD_CONFIG) < 0 ||
+	    dup2(stats, CHILD_FD_STATS) < 0)
 		return -1;
 	return close_range(CHILD_FD_FIRST_FREE, ~0u, 0);
 }
@@ -105,7 +107,7 @@ __attribute__((noreturn)) static void give_up(enum role role, const char *what)
 }
 
 __attribute__((noreturn)) static void be_child(enum role role, unsigned slot, const struct account *account,
-					       int control, int config, pid_t master)
+					       int control, int config, int stats, pid_t master)
 {
 	char program[32], number[16];
 	char *argv[] = { program, number, NULL };
@@ -115,7 +117,7 @@ __attribute__((noreturn)) static void be_child(enum role role, unsigned slot, co
 	umask(077);
 	if (chdir("/") < 0)
 		give_up(role, "chdir");
-	if (arrange_descriptors(control, config) < 0)
+	if (arrange_descriptors(control, config, stats) < 0)
 		give_up(role, "descriptors");
 	if (privileges_become(account) < 0)
 		give_up(role, "privileges");
@@ -130,7 +132,7 @@ __attribute__((noreturn)) static void be_child(enum role role, unsigned slot, co
 	give_up(role, program_path[role]);
 }
 
-pid_t spawn_child(enum role role, unsigned slot, const struct account *account, int config, int *control)
+pid_t spawn_child(enum role role, unsigned slot, const struct account *account, int config, int stats, int *control)
 {
 	sigset_t all, before;
 	pid_t master = getpid(), pid;
@@ -142,7 +144,7 @@ pid_t spawn_child(enum role role, unsigned slot, const struct account *account, 
 	sigprocmask(SIG_SETMASK, &all, &before);
 	pid = fork();
 	if (pid == 0)
-		be_child(role, slot, account, pair[1], config, master);
+		be_child(role, slot, account, pair[1], config, stats, master);
 
 	int saved = errno;
 

@@ -19,6 +19,7 @@
 #include "common/ipc.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/stats.h"
 #include "master/notify.h"
 #include "master/restart.h"
 #include "master/spawn.h"
@@ -40,6 +41,8 @@ struct process {
 	int64_t started_ms;
 	bool ready, worked, drained;	/* what it has reported */
 	bool told_start;
+	unsigned starts;
+	const struct stats_page *stats;	/* NULL: none has been mapped, or it is dead */
 };
 
 static struct {
@@ -51,6 +54,7 @@ static struct {
 	unsigned slots[ROLE_COUNT];
 	unsigned in_state[ROLE_COUNT][STATES];	/* processes; the sum is slots */
 	struct timer drain_deadline;
+	enum log_level log_level;	/* of children, when it has been changed */
 	bool announced;			/* READY=1 is sent, once */
 	bool stopping;
 } sv;
@@ -101,6 +105,19 @@ static void send_slot(struct process *p, enum ipc_type type, uint32_t number, ui
 	buf_fini(&b);
 }
 
+static void send_log_level(struct process *p)
+{
+	const struct ipc_log_level level = { .level = sv.log_level };
+	struct buf b = { 0 };
+
+	if (!p->control)
+		return;
+	ipc_log_level_put(&b, &level);
+	chan_send(p->control, IPC_LOG_LEVEL, 0, buf_head(&b), buf_len(&b), -1);
+	chan_flush(p->control);
+	buf_fini(&b);
+}
+
 static void kill_process(struct process *p, const char *cause)
 {
 	if (p->pid == 0)
@@ -109,6 +126,15 @@ static void kill_process(struct process *p, const char *cause)
 	if (kill(p->pid, SIGKILL) < 0)
 		log_error("event=child-kill role=%s slot=%u pid=%ld cause=\"kill: %s\"", name(p), p->slot,
 			  (long)p->pid, strerror(errno));
+}
+
+static void drop_stats(struct process *p)
+{
+	int saved = errno;
+
+	stats_unmap(p->stats, sv.conf->milter_count);
+	p->stats = NULL;
+	errno = saved;
 }
 
 /* Sessions begin to accept when somebody is there to judge. */
@@ -248,11 +274,27 @@ static void start_later(struct process *p, int64_t delay_ms)
 	timer_set(&p->timer, delay_ms);
 }
 
-static void start(struct process *p)
+/* Start its program with a page of its own. The process id, or -1 with errno. */
+static pid_t spawn_with_stats(struct process *p, int *control)
 {
 	const struct account *account = p->role == ROLE_SESSION ? &sv.privileges->session : &sv.privileges->worker;
+	int stats = stats_create(sv.conf->milter_count);
+	pid_t pid = -1;
+
+	if (stats >= 0)
+		p->stats = stats_map(stats, sv.conf->milter_count);
+	if (p->stats)
+		pid = spawn_child(p->role, p->slot, sv.privileges->separate ? account : NULL, sv.config, stats, control);
+	fd_close(&stats);
+	if (pid < 0)
+		drop_stats(p);
+	return pid;
+}
+
+static void start(struct process *p)
+{
 	int control;
-	pid_t pid = spawn_child(p->role, p->slot, sv.privileges->separate ? account : NULL, sv.config, &control);
+	pid_t pid = spawn_with_stats(p, &control);
 
 	if (pid < 0) {
 		int64_t delay_ms = restart_delay_ms(&p->restart, false, 0);
@@ -265,10 +307,13 @@ static void start(struct process *p)
 	p->pid = pid;
 	p->control = chan_new(control, on_record, on_control_closed, p);
 	p->started_ms = loop_now_ms();
+	p->starts++;
 	p->ready = p->worked = p->drained = p->told_start = false;
 	enter(p, STARTING);
 	timer_set(&p->timer, READY_MS);
 	log_info("event=child-started role=%s slot=%u pid=%ld", name(p), p->slot, (long)pid);
+	if (sv.log_level != sv.conf->milterd.log_level)
+		send_log_level(p);
 	if (p->role == ROLE_SESSION)
 		send_listeners(p);
 	if (join_all(p) < 0)
@@ -316,21 +361,70 @@ static void on_drain_deadline(struct timer *t)
 	kill_all("drain-timeout");
 }
 
-static void on_stop_signal(int signo)
+/* No new clients; whoever is there goes on to its end. */
+static void begin_to_stop(const char *cause)
 {
-	if (sv.stopping) {
-		kill_all("a second signal to stop");
-		return;
-	}
 	sv.stopping = true;
-	log_notice("event=stopping cause=\"%s\"", strsignal(signo));
+	log_notice("event=stopping cause=\"%s\"", cause);
 	notify_send("STOPPING=1");
 	listeners_close(sv.listeners);
 	sv.listeners = NULL;
-	timer_set(&sv.drain_deadline, sv.conf->milterd.drain_timeout);
 	drain_role(ROLE_SESSION);
 	tell_status();
 	go_on_stopping();
+}
+
+void supervisor_drain(const char *cause)
+{
+	if (!sv.stopping)
+		begin_to_stop(cause);
+}
+
+void supervisor_stop(const char *cause)
+{
+	if (timer_active(&sv.drain_deadline)) {
+		kill_all("a second request to stop");
+		return;
+	}
+	timer_set(&sv.drain_deadline, sv.conf->milterd.drain_timeout);
+	supervisor_drain(cause);
+}
+
+static void on_stop_signal(int signo)
+{
+	supervisor_stop(strsignal(signo));
+}
+
+void supervisor_set_log_level(enum log_level level)
+{
+	sv.log_level = level;
+	log_set_level(level);
+	for (enum role role = 0; role < ROLE_COUNT; role++)
+		for (unsigned i = 0; i < sv.slots[role]; i++)
+			if (is_there(&sv.process[role][i]))
+				send_log_level(&sv.process[role][i]);
+}
+
+bool supervisor_process(enum role role, unsigned slot, struct supervisor_process *seen)
+{
+	static const char *const words[STATES] = {
+		[ABSENT] = "waiting", [STARTING] = "starting", [RUNNING] = "running", [DRAINING] = "draining",
+		[GONE] = "ended",
+	};
+	const struct process *p = &sv.process[role][slot];
+
+	if (slot >= sv.slots[role])
+		return false;
+	*seen = (struct supervisor_process){
+		.state = words[p->state], .pid = p->pid, .starts = p->starts, .stats = p->stats,
+		.age_ms = p->pid ? loop_now_ms() - p->started_ms : 0,
+	};
+	return true;
+}
+
+bool supervisor_is_stopping(void)
+{
+	return sv.stopping;
 }
 
 static void on_reload_signal(int signo)
@@ -366,6 +460,7 @@ static void on_death(struct process *p, int status)
 	p->pid = 0;
 	chan_free(p->control);
 	p->control = NULL;
+	drop_stats(p);
 	timer_clear(&p->timer);
 	if (p->state == DRAINING)
 		enter(p, GONE);
@@ -421,6 +516,7 @@ int supervisor_run(const struct conf *conf, const struct privileges *privileges,
 	sv.privileges = privileges;
 	sv.listeners = listeners;
 	sv.config = config;
+	sv.log_level = conf->milterd.log_level;
 	timer_init(&sv.drain_deadline, on_drain_deadline, NULL);
 	loop_on_signal(SIGCHLD, on_child_signal);
 	loop_on_signal(SIGTERM, on_stop_signal);

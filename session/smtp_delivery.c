@@ -21,12 +21,23 @@
 
 static const struct conf *conf;
 
+static enum stats_outcome outcome(const char *verdict, int code)
+{
+	if (strcmp(verdict, "quarantine") == 0)
+		return STATS_QUARANTINED;
+	if (strcmp(verdict, "discard") == 0)
+		return STATS_DISCARDED;
+	return code < 300 ? STATS_ACCEPTED : code < 500 ? STATS_DEFERRED : STATS_REJECTED;
+}
+
 /* The transaction is over: log it, answer, go on. abort: the milters have not heard the end of it. */
 static void finish(struct smtp_session *s, const char *verdict, const char *reply, bool abort)
 {
-	bool shutdown = smtp_reply_code(reply) == 421;
+	int code = smtp_reply_code(reply);
+	bool shutdown = code == 421;
 
 	child_worked();
+	stats_add(&child_stats()->session.message[outcome(verdict, code)], 1);
 	message_log_finished(s, conf, verdict, reply);
 	smtp_session_reply(s, reply);
 	smtp_tx_reset(s, abort);

@@ -40,6 +40,7 @@ static void (*on_drained)(void);
 static void on_session_end(struct smtp_session *s)
 {
 	session_count[s->listener_number]--;
+	stats_add(&child_stats()->session.sessions, -1);
 	DL_DELETE(sessions, s);
 	if (!sessions && on_drained)
 		on_drained();
@@ -68,6 +69,8 @@ static void begin_session(struct listener *l, int fd)
 	s = smtp_session_new(conf, l->number, id, hostname, fd);
 	s->on_end = on_session_end;
 	session_count[l->number]++;
+	stats_add(&child_stats()->session.sessions, 1);
+	stats_add(&child_stats()->session.sessions_total, 1);
 	DL_APPEND(sessions, s);
 	smtp_verbs_begin(s, conf);
 }

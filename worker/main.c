@@ -34,6 +34,7 @@ static void make_pools(const struct conf *conf, unsigned workers)
 
 		shared.pool[i] = pool_new(milter, pool_share(milter->pool_min, child_slot() % workers, workers),
 					  max ? max : 1);
+		pool_report_to(shared.pool[i], &child_stats()->milter[i]);
 	}
 }
 

@@ -41,11 +41,15 @@ struct pool {
 	unsigned early;
 	struct timer tick;
 	struct deferred work;
+	struct deferred report;
+	struct stats_milter *stats;	/* of somebody who reads it, or unread */
+	struct stats_milter unread;
 };
 
 static void dial_endpoint(struct line *);
 static void look_after(struct deferred *);
 static void on_tick(struct timer *);
+static void report(struct deferred *);
 
 /* ---- life ---- */
 
@@ -75,6 +79,8 @@ struct pool *pool_new(const struct conf_milter *conf, size_t min, size_t max)
 		p->macros[stage] = join_words(conf_milter_macros(conf, stage));
 	timer_init(&p->tick, on_tick, p);
 	deferred_init(&p->work, look_after, p);
+	deferred_init(&p->report, report, p);
+	p->stats = &p->unread;
 	timer_set(&p->tick, TICK_MS);
 	deferred_run(&p->work);
 	return p;
@@ -94,6 +100,7 @@ static struct line *line_new(struct pool *p)
 	line->deadline = clock_now_ms() + p->conf->timeout_connect;
 	DL_APPEND(p->openings, line);
 	p->counts.opening++;
+	deferred_run(&p->report);
 	return line;
 }
 
@@ -102,6 +109,7 @@ static void detach(struct line *line)
 {
 	struct pool *p = line->pool;
 
+	deferred_run(&p->report);
 	switch (line->state) {
 	case LINE_DIALING:
 	case LINE_NEGOTIATING:
@@ -145,6 +153,7 @@ void pool_free(struct pool *p)
 		line_free(p->openings);
 	timer_fini(&p->tick);
 	deferred_cancel(&p->work);
+	deferred_cancel(&p->report);
 	reach_fini(&p->reach);
 	for (size_t i = 0; i < MILTER_STAGE_COUNT; i++)
 		free(p->macros[i]);
@@ -167,6 +176,7 @@ static void stop_waiting(struct pool_waiter *w)
 	w->pool->counts.waiting--;
 	timer_fini(&w->timer);
 	deferred_run(&w->pool->work);
+	deferred_run(&w->pool->report);
 	w->pool = NULL;
 }
 
@@ -178,10 +188,12 @@ void pool_cancel(struct pool_waiter *w)
 
 static void on_waited(struct timer *t)
 {
+	static const char why[] = "all connections are in use (pool.max), and none became free within pool.wait";
 	struct pool_waiter *w = t->ctx;
 
+	pool_note_failure(w->pool, "", why);
 	stop_waiting(w);
-	w->on_failure(w->ctx, "", "all connections are in use (pool.max), and none became free within pool.wait");
+	w->on_failure(w->ctx, "", why);
 }
 
 /* Connections that will be there soon belong to those who wait longest. */
@@ -227,6 +239,7 @@ struct line *pool_take(struct pool *p, struct pool_waiter *w)
 	timer_set(&w->timer, p->conf->pool_wait);
 	DL_APPEND(p->waiters, w);
 	p->counts.waiting++;
+	deferred_run(&p->report);
 	return NULL;
 }
 
@@ -269,6 +282,7 @@ static void endpoint_failed(struct line *line, const char *why)
 	backend_free(line->backend);
 	line->backend = NULL;
 	line->state = LINE_DIALING;
+	pool_note_failure(p, reach_name(&p->reach, endpoint), why);
 	reach_failed(&p->reach, endpoint, last, why);
 	if (!last) {
 		dial_endpoint(line);
@@ -313,6 +327,8 @@ static void on_lost(void *ctx, enum backend_loss loss, const char *why)
 	log_write(loss == BACKEND_BROKEN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, 0,
 		  "event=spare-lost milter=%s endpoint=%s cause=\"%s\"", p->conf->name,
 		  reach_name(&p->reach, line->endpoint), why);
+	if (loss == BACKEND_BROKEN)
+		pool_note_failure(p, reach_name(&p->reach, line->endpoint), why);
 	/* A milter that accepts and closes at once must not be called in a circle. */
 	reach_dropped(&p->reach);
 	line_free(line);
@@ -423,6 +439,39 @@ void pool_drain(struct pool *p)
 {
 	p->draining = true;
 	expire_spares(p);
+}
+
+/* ---- the report ---- */
+
+static void report(struct deferred *d)
+{
+	struct pool *p = d->ctx;
+	uint32_t interest;
+
+	stats_set(&p->stats->busy, p->counts.taken - p->evictable_count);
+	stats_set(&p->stats->bound, p->evictable_count);
+	stats_set(&p->stats->spare, p->counts.spare);
+	stats_set(&p->stats->connecting, p->counts.opening);
+	stats_set(&p->stats->waiting, p->counts.waiting);
+	stats_set(&p->stats->state, p->reach.down ? STATS_DOWN : reach_interest(&p->reach, &interest) ? STATS_UP : STATS_UNKNOWN);
+}
+
+void pool_report_to(struct pool *p, struct stats_milter *stats)
+{
+	p->stats = stats;
+	deferred_run(&p->report);
+}
+
+void pool_note_answer(struct pool *p)
+{
+	stats_add(&p->stats->answers, 1);
+}
+
+void pool_note_failure(struct pool *p, const char *endpoint, const char *why)
+{
+	stats_add(&p->stats->failures, 1);
+	stats_failure_set(&p->stats->failure, endpoint, why);
+	deferred_run(&p->report);
 }
 
 /* ---- questions ---- */

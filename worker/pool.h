@@ -15,6 +15,7 @@
 
 #include "common/conf.h"
 #include "common/loop.h"
+#include "common/stats.h"
 #include "worker/backend.h"
 #include "worker/reach.h"
 
@@ -76,7 +77,13 @@ const struct reach *pool_reach(const struct pool *);
 void pool_note_message(struct pool *, bool ended_early);
 bool pool_write_ahead(const struct pool *);
 
-/* For tests and statistics. */
+/* Tell there what goes on; it must live as long as the pool. */
+void pool_report_to(struct pool *, struct stats_milter *);
+/* For the report: a taken connection gave an answer, or did not do its part. */
+void pool_note_answer(struct pool *);
+void pool_note_failure(struct pool *, const char *endpoint, const char *why);
+
+/* For tests. */
 struct pool_counts {
 	size_t spare, opening, taken, waiting;
 };

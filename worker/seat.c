@@ -411,6 +411,7 @@ static void on_answer(void *ctx, const struct backend_answer *answer)
 	enum verdict verdict;
 
 	end_wait(s);
+	pool_note_answer(s->pool);
 	s->asked = 0;
 	s->told = number;
 	if (number > s->answered)
@@ -475,6 +476,7 @@ static void on_lost(void *ctx, enum backend_loss loss, const char *why)
 		lost_between(s, may_again, endpoint, why);
 		return;
 	}
+	pool_note_failure(s->pool, endpoint, why);
 	if (!may_again) {
 		fail(s, endpoint, why);
 		s->ops->on_done(s->ctx, s);

@@ -23,6 +23,7 @@ static void fixed(uint8_t type, struct wire *w, const uint8_t *data, struct buf 
 	struct ipc_buffer buffer;
 	struct ipc_open open;
 	struct ipc_eom_begun begun;
+	struct ipc_log_level level;
 
 	switch (type) {
 	case IPC_OPEN:
@@ -44,6 +45,11 @@ static void fixed(uint8_t type, struct wire *w, const uint8_t *data, struct buf 
 	case IPC_PEER:
 		ipc_slot_take(w, &slot);
 		ipc_slot_put(b, &slot);
+		break;
+	case IPC_LOG_LEVEL:
+		ipc_log_level_take(w, &level);
+		if (!w->broken)
+			ipc_log_level_put(b, &level);
 		break;
 	default:
 		return;

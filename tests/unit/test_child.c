@@ -61,12 +61,14 @@ __attribute__((noreturn)) static void be_child(int control, int said, const stru
 {
 	static char name[] = "milterd-test", slot[] = "7";
 	char *argv[] = { name, slot, NULL };
-	int text = fd_sealed_text("config", config, strlen(config));
+	int text = fd_sealed_text("config", config, strlen(config)), stats = stats_create(0);
 
 	notes = fcntl(said, F_DUPFD, 20);
 	control = fcntl(control, F_DUPFD, 20);
 	text = fcntl(text, F_DUPFD, 20);
+	stats = fcntl(stats, F_DUPFD, 20);
 	if (dup2(control, CHILD_FD_CONTROL) < 0 || dup2(text, CHILD_FD_CONFIG) < 0 ||
+	    dup2(stats, CHILD_FD_STATS) < 0 ||
 	    close_range(CHILD_FD_FIRST_FREE, 19, 0) < 0 || close(control) < 0)
 		_exit(91);
 
