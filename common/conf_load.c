@@ -151,6 +151,17 @@ static void on_section(void *ctx, unsigned line, const char *header)
 	free(word);
 }
 
+static void homeless(struct load *l, const struct conf_place *place, const char *key)
+{
+	struct buf quoted = { 0 };
+
+	l->lost = true;
+	conf_quote(&quoted, key);
+	conf_error(&l->problems, place, NULL, NULL, "%.*s is in no section: [milterd], [listener NAME] or [milter NAME] "
+		"comes first", (int)buf_len(&quoted), (char *)buf_head(&quoted));
+	buf_fini(&quoted);
+}
+
 static void on_pair(void *ctx, unsigned line, const char *key, const char *value)
 {
 	struct load *l = ctx;
@@ -161,8 +172,7 @@ static void on_pair(void *ctx, unsigned line, const char *key, const char *value
 	else if (l->current)
 		conf_section_set(l->current, &place, key, value, &l->problems);
 	else if (!l->unknown)
-		conf_error(&l->problems, &place, NULL, NULL, "\"%.60s\" is in no section: [milterd], [listener NAME] or "
-			"[milter NAME] comes first", key);
+		homeless(l, &place, key);
 }
 
 static void on_broken(void *ctx, unsigned line, const char *why)
@@ -170,6 +180,8 @@ static void on_broken(void *ctx, unsigned line, const char *why)
 	struct load *l = ctx;
 	struct conf_place place = place_at(l, line);
 
+	/* Before the first section anything may have been meant. */
+	l->lost |= !l->current;
 	conf_error(&l->problems, &place, l->current ? l->current->title : NULL, NULL, "%s", why);
 }
 

@@ -103,18 +103,20 @@ static void take_section(struct reader *r, const char *line)
 	const char *start = line + 1 + strspn(line + 1, BLANKS), *end = strchr(start, ']');
 
 	const char *rest = end ? end + 1 + strspn(end + 1, BLANKS) : "";
+	bool good = end && (!*rest || *rest == ';' || *rest == '#');
 	char *header = NULL;
 
-	if (!end) {
-		broken(r, "the section has no closing bracket: [listener NAME]");
-	} else if (*rest && *rest != ';' && *rest != '#') {
-		broken(r, "there is something behind the closing bracket of the section");
-	} else {
+	if (good) {
 		while (end > start && strchr(BLANKS, end[-1]))
 			end--;
 		header = mem_strndup(start, (size_t)(end - start));
 	}
+	/* First of all the section above has ended. */
 	r->ops->on_section(r->ctx, r->line, header);
+	if (!end)
+		broken(r, "the section has no closing bracket: [listener NAME]");
+	else if (!good)
+		broken(r, "there is something behind the closing bracket of the section");
 	free(header);
 }
 

@@ -19,7 +19,12 @@ struct conf_section *conf_section_new(enum conf_kind kind, const char *name, con
 	conf_options(kind, &count);
 	s->kind = kind;
 	s->name = mem_strdup(name);
-	buf_printf(&title, *name ? "[%s %s]" : "[%s]", conf_kind_name(kind), name);
+	buf_printf(&title, *name ? "[%s " : "[%s", conf_kind_name(kind));
+	if (*name && conf_name_refuse(name))
+		conf_quote(&title, name);
+	else
+		buf_puts(&title, name);
+	buf_puts(&title, "]");
 	s->title = mem_strndup(buf_head(&title), buf_len(&title));
 	s->place = *place;
 	s->values = mem_alloc(conf_kind_size(kind));
@@ -68,10 +73,14 @@ bool conf_section_broken(const struct conf_section *s, const char *key)
 	return setting_of(s, key)->broken;
 }
 
+/* What a key is made of when it is likely to be one. */
+#define PRINTABLE_KEY "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
 static void unknown_key(const struct conf_section *s, const struct conf_place *place, const char *key,
 	struct conf_problems *problems)
 {
 	struct nearest near = { .word = key };
+	struct buf text = { 0 }, quoted = { 0 };
 	const char *found = NULL;
 	size_t count;
 	const struct conf_option *options = conf_options(s->kind, &count);
@@ -95,10 +104,22 @@ static void unknown_key(const struct conf_section *s, const struct conf_place *p
 				conf_kind_name(kind), kind == CONF_MILTERD ? "" : " NAME");
 			return;
 		}
+	buf_puts(&text, near.best ? "did you mean \"" : "see milterd.conf(5)");
 	if (near.best)
-		conf_error(problems, place, s->title, key, "unknown option; did you mean \"%s\"?", near.best);
-	else
-		conf_error(problems, place, s->title, key, "unknown option; see milterd.conf(5)");
+		buf_printf(&text, "%s\"?", near.best);
+	buf_append(&text, "", 1);
+
+	const char *more = (const char *)buf_head(&text);
+
+	if (strspn(key, PRINTABLE_KEY) == strlen(key) && strlen(key) <= CONF_NAME_MAX)
+		conf_error(problems, place, s->title, key, "unknown option; %s", more);
+	else {
+		conf_quote(&quoted, key);
+		conf_error(problems, place, s->title, NULL, "unknown option %.*s; %s", (int)buf_len(&quoted),
+			(char *)buf_head(&quoted), more);
+	}
+	buf_fini(&quoted);
+	buf_fini(&text);
 }
 
 /* What inih would read as something else when conf_print() writes it, or what is likely to be meant otherwise. */
@@ -108,7 +129,7 @@ static const char *misleading(const char *value)
 		return "the value has more than 8128 bytes";
 	if (strchr(value, ';'))
 		return "the value has a ';' in it: that begins a comment, with a blank before it, and is never part of a value";
-	if (*value == '"' || *value == '\'')
+	if (*value == '"' || *value == '\'' || !strncmp(value, "\xe2\x80\x9c", 3) || !strncmp(value, "\xe2\x80\x9e", 3))
 		return "the value is in quotes: write it without them";
 	if (strstr(value, " #") || strstr(value, "\t#"))
 		return "the value has a '#' in it: a comment behind a value begins with ';'";

@@ -22,7 +22,12 @@
 
 void conf_quote(struct buf *b, const char *text)
 {
-	buf_printf(b, strlen(text) > QUOTE_MAX ? "\"%.*s...\"" : "\"%.*s\"", QUOTE_MAX, text);
+	size_t len = strlen(text), shown = len > QUOTE_MAX ? QUOTE_MAX : len;
+
+	buf_puts(b, "\"");
+	for (size_t i = 0; i < shown; i++)
+		buf_printf(b, (unsigned char)text[i] < 0x80 ? "%c" : "\\x%02x", (unsigned char)text[i]);
+	buf_puts(b, shown < len ? "...\"" : "\"");
 }
 
 static int refused(struct buf *why, const char *text, const char *reason)

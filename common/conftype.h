@@ -41,7 +41,7 @@ struct conf_type {
 const struct conf_type *conf_type(enum conf_type_id);
 /* NULL, or what is wrong with a name of a listener or milter. */
 const char *conf_name_refuse(const char *name);
-/* Append text in quotes, shortened when it is long. */
+/* Append text in quotes, shortened when it is long, and with \xNN for what is not ASCII: nobody knows its encoding. */
 void conf_quote(struct buf *, const char *text);
 
 #endif
