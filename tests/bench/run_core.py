@@ -61,8 +61,9 @@ def totals(argv):
 
 
 def run_load(place, options, messages):
-    return totals([program("tests/instruments/load"), "--to", place.daemon.endpoint, "--messages", str(messages), "--sessions",
-                   str(options.sessions), "--per-session", str(options.per_session), "--size", str(options.size)])
+    return totals([program("tests/instruments/load"), "--to", place.daemon.endpoint, "--messages", str(messages),
+                   "--sessions", str(options.sessions), "--per-session", str(options.per_session), "--size",
+                   str(options.size)])
 
 
 def run_replayer(filter_, options):
@@ -90,8 +91,8 @@ def measure(place, filter_, options):
     filter_middle = cpu_us(filter_.process.pid)
     raw = run_replayer(filter_, options)
     filter_after = cpu_us(filter_.process.pid)
-    return {"rate": ours["rate"], "dot": ours["dot-p50-ms"], "raw rate": raw["rate"], "raw cpu": raw["cpu-us"], "cpu": cpu,
-            "filter": (filter_middle - filter_before) / options.messages,
+    return {"rate": ours["rate"], "dot": ours["dot-p50-ms"], "raw rate": raw["rate"], "raw cpu": raw["cpu-us"],
+            "cpu": cpu, "filter": (filter_middle - filter_before) / options.messages,
             "raw filter": (filter_after - filter_middle) / options.messages}
 
 
@@ -162,9 +163,9 @@ def main():
         next_hop = place.sink() if options.next_hop == "sink" else "discard:"
         place.milterd(next_hop, [filter_], daemon={"workers": options.processes, "sessions": options.processes,
                                                    "log-level": "warning"})
-        print(f"{options.messages} messages of {options.size} bytes, {options.sessions} sessions with {options.per_session} "
-              f"each, filter {options.filter}{' without replies' if options.no_replies else ''}, next hop {options.next_hop}, "
-              f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        print(f"{options.messages} messages of {options.size} bytes, {options.sessions} sessions with "
+              f"{options.per_session} each, filter {options.filter}{' without replies' if options.no_replies else ''}, "
+              f"next hop {options.next_hop}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
         run_load(place, options, 1000)
         rounds = []
         for number in range(options.rounds):

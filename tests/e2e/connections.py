@@ -52,7 +52,8 @@ def identity(place):
     equal(len(records), 2 * CLIENTS * MESSAGES, "records")
     for record in records:
         number, count = record.header("Subject")[0].split()
-        equal(record.header("X-Client"), [f"127.0.0.{number} client{number}.example.com <user{number}.{count}@example.com>"])
+        who = f"127.0.0.{number} client{number}.example.com <user{number}.{count}@example.com>"
+        equal(record.header("X-Client"), [who])
     equal(milter.errors, [])
 
 
@@ -127,9 +128,11 @@ def idle_clients(place):
     place.milterd(sink, [milter], {"pool.max": "2", "pool.wait": "2s"})
     idle = [place.client().ehlo() for _ in range(6)]
     for number, client in enumerate(idle):
-        check(client.mail(message(str(number)), f"<user{number}@example.com>").startswith("250"), f"client {number} was refused")
+        reply = client.mail(message(str(number)), f"<user{number}@example.com>")
+        check(reply.startswith("250"), f"client {number}: {reply}")
     for number, client in enumerate(idle):
-        check(client.mail(message(str(number)), f"<user{number}@example.com>").startswith("250"), f"client {number} came back in vain")
+        reply = client.mail(message(str(number)), f"<user{number}@example.com>")
+        check(reply.startswith("250"), f"client {number} came back: {reply}")
     equal(len(sink.records()), 12, "records")
     for record in sink.records():
         check(record.header("X-Client")[0].endswith(record.sender.split(" ")[0]), record.header("X-Client"))

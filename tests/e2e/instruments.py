@@ -129,8 +129,8 @@ def milters(place):
 
 
 def replay(endpoint):
-    argv = [os.path.join(harness.BUILD, "tests/bench/replayer"), "--to", endpoint, "--messages", "50", "--connections", "4",
-            "--per-session", "5"]
+    argv = [os.path.join(harness.BUILD, "tests/bench/replayer"), "--to", endpoint, "--messages", "50", "--connections",
+            "4", "--per-session", "5"]
     result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     equal(result.returncode, 0, result.stdout + result.stderr)
 

@@ -64,7 +64,8 @@ def faults(place):
 @case("an early reply in the content is the answer when it refuses, and never when it accepts")
 def early_replies(place):
     body = "a line that makes the content long enough to be still under way when the reply comes\r\n" * 20000
-    for number, (said, wanted) in enumerate([("550 5.7.1 enough", "5"), ("451 4.3.0 enough", "4"), ("250 2.0.0 yes", "451")]):
+    early = [("550 5.7.1 enough", "5"), ("451 4.3.0 enough", "4"), ("250 2.0.0 yes", "451")]
+    for number, (said, wanted) in enumerate(early):
         fault = "content:say=" + said
         sink = place.sink("--fault", fault, name=f"sink{number}")
         place.milterd(sink, listener={"timeout.next-hop": "3s"})

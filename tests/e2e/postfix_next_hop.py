@@ -37,14 +37,14 @@ def unpack(place):
         raise Skip("Postfix needs root")
     where = place.path("postfix")
     os.mkdir(where)
-    download = subprocess.run(["apt-get", "-q", "download", "postfix"], cwd=where, capture_output=True, text=True, timeout=60,
-                              check=False)
+    download = subprocess.run(["apt-get", "-q", "download", "postfix"], cwd=where, capture_output=True, text=True,
+                              timeout=60, check=False)
     packages = [name for name in os.listdir(where) if name.endswith(".deb")]
     if not packages:
         raise Skip("the package postfix cannot be downloaded: " + download.stderr.strip().split("\n")[-1])
     subprocess.run(["dpkg", "-x", packages[0], where], cwd=where, check=True, timeout=60)
-    libraries = subprocess.run(["ldd", where + "/usr/lib/postfix/sbin/smtpd"], capture_output=True, text=True, check=True,
-                               env={**os.environ, "LD_LIBRARY_PATH": where + "/usr/lib/postfix"}).stdout
+    libraries = subprocess.run(["ldd", where + "/usr/lib/postfix/sbin/smtpd"], capture_output=True, text=True,
+                               check=True, env={**os.environ, "LD_LIBRARY_PATH": where + "/usr/lib/postfix"}).stdout
     missing = [line.split()[0] for line in libraries.split("\n") if "not found" in line]
     if missing:
         raise Skip(f"Postfix needs {' '.join(missing)}")
@@ -69,9 +69,10 @@ def configure(place, where, relay, options):
         "meta_directory": where + "/etc/postfix", "shlib_directory": where + "/usr/lib/postfix",
         "mail_owner": OWNER, "setgid_group": "mail", "default_privs": "nobody",
         "import_environment": "MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LANG=C LD_LIBRARY_PATH",
-        "maillog_file": where + "/mail.log", "maillog_file_prefixes": where, "alias_maps": "", "local_recipient_maps": "",
-        "myhostname": "postfix.example.org", "mydestination": "", "mynetworks": "127.0.0.0/8", "inet_interfaces": "loopback-only",
-        "inet_protocols": "ipv4", "local_header_rewrite_clients": "", "disable_dns_lookups": "yes",
+        "maillog_file": where + "/mail.log", "maillog_file_prefixes": where, "alias_maps": "",
+        "local_recipient_maps": "", "myhostname": "postfix.example.org", "mydestination": "",
+        "mynetworks": "127.0.0.0/8", "inet_interfaces": "loopback-only", "inet_protocols": "ipv4",
+        "local_header_rewrite_clients": "", "disable_dns_lookups": "yes",
         "default_transport": "smtp:[127.0.0.1]:" + relay.endpoint.rsplit(":", 1)[1],
         "relay_domains": "static:all", "relay_transport": "smtp:[127.0.0.1]:" + relay.endpoint.rsplit(":", 1)[1],
         "smtpd_recipient_restrictions": "permit_mynetworks, reject", "smtpd_peername_lookup": "no", **options,
@@ -86,8 +87,8 @@ def configure(place, where, relay, options):
 def start_postfix(place, relay, **options):
     where = unpack(place)
     endpoint = configure(place, where, relay, options)
-    argv = ["env", "LD_LIBRARY_PATH=" + where + "/usr/lib/postfix", where + "/usr/lib/postfix/sbin/master", "-d", "-c",
-            where + "/conf"]
+    argv = ["env", "LD_LIBRARY_PATH=" + where + "/usr/lib/postfix", where + "/usr/lib/postfix/sbin/master", "-d",
+            "-c", where + "/conf"]
     process = place.keep(harness.Process(argv, place.path("postfix.log")))
     process.endpoint = endpoint
     wait_for(lambda: harness.answers(endpoint) or process.process.poll() is not None, "Postfix")
@@ -147,8 +148,8 @@ def smuggling(place):
         with harness.Client(place.daemon.endpoint) as client:
             client.ehlo().envelope()
             client.expect("DATA", "354")
-            client.send("Subject: first\r\n\r\nfirst" + end + "MAIL FROM:<smuggled@example.com>\r\nRCPT TO:<v@example.net>\r\n"
-                        "DATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n.\r\n")
+            client.send("Subject: first\r\n\r\nfirst" + end + "MAIL FROM:<smuggled@example.com>\r\n"
+                        "RCPT TO:<v@example.net>\r\nDATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n.\r\n")
             check(client.reply().startswith("550"), repr(end))
     check(place.client().ehlo().mail(message("last")).startswith("250"), "refused")
     wait_for(sink.records, "Postfix to relay")

@@ -125,7 +125,8 @@ def restart(place):
             again.ehlo()
             if not again.say("MAIL FROM:<alice@example.com>").startswith("250"):
                 return False
-            return again.say("RCPT TO:<bob@example.net>").startswith("250") and again.data(message("three")).startswith("250")
+            return (again.say("RCPT TO:<bob@example.net>").startswith("250") and
+                    again.data(message("three")).startswith("250"))
     harness.wait_for(back, "the filter to be used again")
     equal([record.header("Subject")[0] for record in sink.records()], ["one", "three"])
 

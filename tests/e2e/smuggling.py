@@ -158,7 +158,8 @@ def address_injection(place):
     place.milterd(sink, [milter])
     client = place.client().ehlo()
     for address in ("<a@example.net>\r\nRCPT TO:<victim@example.net>", "<a@example.net\r\n>",
-                    "a@example.net> <victim@example.net", "<a@example.net>\nDATA", "<a@example.net> SMTPUTF8\r\nRSET", "<a b@example.net>"):
+                    "a@example.net> <victim@example.net", "<a@example.net>\nDATA",
+                    "<a@example.net> SMTPUTF8\r\nRSET", "<a b@example.net>"):
         for step in (["add_rcpt", address], ["change_from", address], ["delete_rcpt", address],
                      ["add_rcpt_par", "<c@example.net>", "NOTIFY=NEVER\r\nRCPT TO:<victim@example.net>"],
                      ["change_from", "<c@example.net>", "RET=HDRS\r\nRCPT TO:<victim@example.net>"]):
