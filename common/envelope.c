@@ -5,73 +5,12 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/dsn.h"
 #include "common/smtp_path.h"
 
 #define ARGS_MAX	  16u	/* parameters a milter may send with one address */
 #define ARGS_LENGTH_MAX	  4096u	/* and bytes of them */
 #define OP_PARAMS_MAX	  2u	/* of them at most this many kinds are kept */
-#define ENVID_MAX	  100u	/* RFC 3461 4.4 */
-#define ORCPT_MAX	  500u	/* RFC 3461 4.2 */
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* xtext of RFC 3461 4; an encoded NUL would end the string early for whoever decodes it. */
-static bool is_xtext(const char *text, bool utf8)
-{
-	for (; *text; text++) {
-		if (*text == '+') {
-			if (hex_digit(text[1]) < 0 || hex_digit(text[2]) < 0 || memcmp(text + 1, "00", 2) == 0)
-				return false;
-			text += 2;
-		} else if (*text == '=' || (!utf8 && (unsigned char)*text >= 0x80)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool is_ret(const char *value)
-{
-	return strcasecmp(value, "FULL") == 0 || strcasecmp(value, "HDRS") == 0;
-}
-
-static bool is_envid(const char *value)
-{
-	return *value && strlen(value) <= ENVID_MAX && is_xtext(value, false);
-}
-
-static bool is_notify(const char *value)
-{
-	static const char *const events[] = { "SUCCESS", "FAILURE", "DELAY" };
-
-	if (strcasecmp(value, "NEVER") == 0)
-		return true;
-	for (;;) {
-		size_t len = strcspn(value, ","), i = 0;
-
-		while (i < 3 && (strlen(events[i]) != len || strncasecmp(value, events[i], len) != 0))
-			i++;
-		if (i == 3)
-			return false;
-		if (!value[len])
-			return true;
-		value += len + 1;
-	}
-}
-
-/* addr-type ";" xtext; the type utf-8 (RFC 6533) may have UTF-8 in the address. */
-static bool is_orcpt(const char *value)
-{
-	size_t type = strcspn(value, ";");
-
-	return type && value[type] && value[type + 1] && strlen(value) <= ORCPT_MAX &&
-		is_xtext(value + type + 1, type == 5 && strncasecmp(value, "utf-8", 5) == 0);
-}
 
 /* What a milter may say about an address besides the address. */
 static const struct kept_param {
@@ -79,10 +18,10 @@ static const struct kept_param {
 	const char *keyword;
 	bool (*is_valid)(const char *value);
 } kept_params[] = {
-	{ ENVELOPE_SENDER, "RET", is_ret },
-	{ ENVELOPE_SENDER, "ENVID", is_envid },
-	{ ENVELOPE_ADD, "NOTIFY", is_notify },
-	{ ENVELOPE_ADD, "ORCPT", is_orcpt },
+	{ ENVELOPE_SENDER, "RET", dsn_is_ret },
+	{ ENVELOPE_SENDER, "ENVID", dsn_is_envid },
+	{ ENVELOPE_ADD, "NOTIFY", dsn_is_notify },
+	{ ENVELOPE_ADD, "ORCPT", dsn_is_orcpt },
 };
 
 static const struct kept_param *kept_param(enum envelope_change change, const char *param)
@@ -167,6 +106,15 @@ static bool has_rcpt(const struct envelope *e, const char *address)
 	return false;
 }
 
+/* A milter that takes a recipient out and puts it back has not changed what its sender wants to be told. */
+static struct envelope_path added_rcpt(const struct envelope *from, const struct envelope_path *path)
+{
+	for (size_t i = 0; i < from->rcpt_count && !path->param_count; i++)
+		if (smtp_path_equal(from->rcpt[i].address, path->address))
+			return (struct envelope_path){ path->address, from->rcpt[i].param, from->rcpt[i].param_count };
+	return *path;
+}
+
 static void delete_rcpt(struct envelope *e, const char *address)
 {
 	size_t kept = 0;
@@ -196,7 +144,7 @@ void envelope_apply(struct arena *arena, const struct envelope *from, const stru
 			break;
 		case ENVELOPE_ADD:
 			if (!has_rcpt(&result, path->address))
-				result.rcpt[result.rcpt_count++] = *path;
+				result.rcpt[result.rcpt_count++] = added_rcpt(from, path);
 			break;
 		case ENVELOPE_DELETE:
 			delete_rcpt(&result, path->address);

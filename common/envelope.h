@@ -32,8 +32,9 @@ struct envelope_op {
 };
 
 /* *to, in the arena, is *from after all the changes in order: a new sender replaces the old one (and its parameters
- * RET and ENVID when it names its own; SIZE and BODY stay), a recipient that is already there is not added twice,
- * a delete removes every equal recipient (also an added one). Nothing of *from is changed; *to may point into it. */
+ * RET and ENVID when it names its own; SIZE, BODY and SMTPUTF8 stay), a recipient that is already there is not added
+ * twice, a delete removes every equal recipient (also an added one), and one that comes back without parameters of its
+ * own has those it had. Nothing of *from is changed; *to may point into it. */
 void envelope_apply(struct arena *, const struct envelope *from, const struct envelope_op *, size_t count,
 	struct envelope *to);
 bool envelope_equal(const struct envelope *, const struct envelope *);

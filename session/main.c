@@ -5,6 +5,8 @@
 
 #include "common/child.h"
 #include "session/dispatch.h"
+#include "session/next_hop_known.h"
+#include "session/next_hop_probe.h"
 #include "session/smtp_front.h"
 
 #define CONTENT_SPARE (64u * 1024)	/* room a read wants behind the largest message */
@@ -28,23 +30,34 @@ static size_t largest_message(const struct conf *conf)
 	return (size_t)largest + CONTENT_SPARE < MSGBUF_LIMIT ? (size_t)largest + CONTENT_SPARE : MSGBUF_LIMIT;
 }
 
+static const struct conf *conf;
+
+static void on_start(void)
+{
+	next_hop_probe_start(conf, own_name(conf));
+	smtp_front_start();
+}
+
 static void on_drain(void)
 {
+	next_hop_probe_fini();
 	smtp_front_drain(child_leave);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct child_ops ops = {
-		.on_listener = smtp_front_add_listener, .on_peer = dispatch_worker, .on_start = smtp_front_start,
+		.on_listener = smtp_front_add_listener, .on_peer = dispatch_worker, .on_start = on_start,
 		.on_drain = on_drain,
 	};
-	const struct conf *conf = child_begin("session", argc, argv, &ops);
 	int status;
 
+	conf = child_begin("session", argc, argv, &ops);
 	dispatch_init(conf, largest_message(conf), (size_t)(conf->milterd.buffer_memory / conf->milterd.sessions));
 	smtp_front_init(conf, own_name(conf));
 	status = child_run();
+	next_hop_probe_fini();
 	smtp_front_fini();
+	next_hop_known_fini();
 	return status;
 }

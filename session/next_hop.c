@@ -17,6 +17,7 @@
 #include "common/smtp_reply.h"
 #include "session/next_hop_conn.h"
 #include "session/next_hop_delivery.h"
+#include "session/next_hop_known.h"
 #include "session/next_hop_steps.h"
 
 #define REPLY_UNREACHABLE  "451 4.4.1 The next hop cannot be reached\r\n"
@@ -24,6 +25,7 @@
 #define REPLY_LATE	   "451 4.4.1 The next hop did not take the message in time\r\n"
 #define REPLY_ENVELOPE	   "451 4.3.0 The next hop does not take this sender and these recipients any more\r\n"
 #define REPLY_NO_COMMIT	   "451 4.3.0 The message was not committed\r\n"
+#define REPLY_MISSING	   "451 4.3.0 The next hop does not offer what this message needs any more\r\n"
 #define REPLY_TOO_BIG	   "552 5.3.4 The message has become too big for the next hop\r\n"
 #define REPLY_DISCARD_RCPT "250 2.1.5 Ok\r\n"
 #define REPLY_DISCARDED	   "250 2.0.0 Ok: discarded\r\n"
@@ -62,6 +64,7 @@ struct next_hop {
 	bool has_sender;
 	struct envelope accepted;
 	size_t accepted_room;
+	unsigned needed;		/* SMTP_EXTENSION_... by what the client said */
 	char *mail_refusal;		/* the answer for every recipient, once MAIL was refused */
 
 	/* The envelope of the open request, and what is sent of it. */
@@ -125,6 +128,7 @@ static void drop_connection(struct next_hop *h)
 static void forget_transaction(struct next_hop *h)
 {
 	h->has_sender = false;
+	h->needed = 0;
 	h->mail_accepted = false;
 	h->accepted.rcpt_count = 0;
 	set_text(&h->mail_refusal, NULL);
@@ -193,6 +197,16 @@ static void send_steps(struct next_hop *h)
 	buf_shrink(&h->commands, COMMANDS_KEEP);
 }
 
+/* The client was offered it, and this connection does not have it. What a milter has added is not missed: its
+ * parameters are left out, but an address cannot be. */
+static bool lacks_extension(const struct next_hop *h)
+{
+	unsigned offered = next_hop_conn_offers(h->conn)->extensions;
+	bool utf8 = h->request == DELIVER && smtp_offers_needs_utf8(h->plan);
+
+	return (h->needed | (utf8 ? SMTP_EXTENSION_SMTPUTF8 : 0)) & ~offered;
+}
+
 /* The connection is ready: begin with the first step that it needs. */
 static void start_steps(struct next_hop *h)
 {
@@ -200,6 +214,11 @@ static void start_steps(struct next_hop *h)
 	size_t first;
 
 	h->stage = COMMANDS;
+	if (lacks_extension(h)) {
+		log_write(LOG_LEVEL_NOTICE, h->session, "event=extension-missing next-hop=%s", next_hop_name(h));
+		answer(h, false, false, REPLY_MISSING);
+		return;
+	}
 	if (h->request == DELIVER && size_limit && h->size > size_limit) {
 		answer(h, false, false, REPLY_TOO_BIG);
 		return;
@@ -298,7 +317,10 @@ static void on_reply(void *ctx, int code, const char *reply, bool owed)
 
 static void on_ready(void *ctx)
 {
-	start_steps(ctx);
+	struct next_hop *h = ctx;
+
+	next_hop_known_set(h->listener, h->hop, next_hop_conn_offers(h->conn));
+	start_steps(h);
 }
 
 static void on_writable(void *ctx)
@@ -455,6 +477,7 @@ void next_hop_rcpt(struct next_hop *h, const struct envelope_path *sender, const
 		copy_path(&h->arena, &h->accepted.sender, sender);
 	h->has_sender = true;
 	copy_path(&h->arena, &h->asked, rcpt);
+	h->needed |= smtp_offers_needed(sender) | smtp_offers_needed(rcpt);
 	h->question = (struct envelope){ .sender = h->accepted.sender, .rcpt = &h->asked, .rcpt_count = 1 };
 	begin(h, RCPT, &h->question);
 }
@@ -475,11 +498,6 @@ void next_hop_reset(struct next_hop *h)
 {
 	assert(h->request == NONE);
 	forget_transaction(h);
-}
-
-bool next_hop_offers_8bitmime(const struct next_hop *h)
-{
-	return discards(h) || (h->conn && next_hop_conn_offers(h->conn)->eightbitmime);
 }
 
 const char *next_hop_name(const struct next_hop *h)

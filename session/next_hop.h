@@ -38,7 +38,7 @@ struct next_hop *next_hop_new(const struct conf_listener *, const char *helo_nam
 void next_hop_free(struct next_hop *);
 
 /* Ask for one more recipient of this transaction. The first call connects and sends EHLO and MAIL; a refused MAIL
- * answers the recipient with the refusal. The sender is the same in all calls of a transaction. Strings are copied. */
+ * answers the recipient with the refusal. An extension that a parameter needs and this next hop does not have: 451. The sender is the same in all calls of a transaction. Strings are copied. */
 void next_hop_rcpt(struct next_hop *, const struct envelope_path *sender, const struct envelope_path *rcpt);
 
 /* Send the message to the final envelope: when it is not the one that was asked for recipient by recipient, RSET and
@@ -51,8 +51,6 @@ void next_hop_deliver(struct next_hop *, const struct envelope *final, const str
 /* The transaction is over without delivery. The connection stays for the next one. */
 void next_hop_reset(struct next_hop *);
 
-/* The EHLO answer has 8BITMIME, SIZE. False while not connected. */
-bool next_hop_offers_8bitmime(const struct next_hop *);
 /* For the log: the endpoint in use or tried last, or "". Valid until the next request. */
 const char *next_hop_name(const struct next_hop *);
 

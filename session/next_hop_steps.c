@@ -36,7 +36,7 @@ static void put_step(const struct next_hop_steps *s, struct buf *b, const struct
 	if (s->to_send == NEXT_HOP_RSET)
 		buf_puts(b, "RSET\r\n");
 	else if (s->to_send == NEXT_HOP_MAIL)
-		smtp_offers_put_mail(b, offers, &s->plan->sender, size);
+		smtp_offers_put_mail(b, offers, &s->plan->sender, size, smtp_offers_needs_utf8(s->plan));
 	else if (s->to_send < next_hop_data_step(s))
 		smtp_offers_put_rcpt(b, offers, &s->plan->rcpt[s->to_send - NEXT_HOP_RCPT]);
 	else

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/dsn.h"
 #include "common/smtp_path.h"
+#include "common/utf8.h"
 
 #define SIZE_DIGITS_MAX 20u	/* RFC 1870 */
 
@@ -95,8 +97,9 @@ static bool skip_word(struct argument *a, const char *word)
 	return true;
 }
 
-static void parse_helo(struct arena *arena, struct argument *a, struct smtp_command *c)
+static void parse_helo(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
+	(void)terms;
 	if (!a->len) {
 		refuse(c, 501, "5.5.4", "A host name is needed");
 		return;
@@ -120,30 +123,65 @@ static bool is_number(const char *text)
 	return digits && digits <= SIZE_DIGITS_MAX && !text[digits];
 }
 
-static void check_mail_param(struct smtp_command *c, const char *param)
+static bool is_body(const char *value)
 {
-	const char *size = smtp_params_find(&param, 1, "SIZE"), *body = smtp_params_find(&param, 1, "BODY");
-
-	if (!size && !body)
-		refuse(c, 555, "5.5.4", "Unsupported MAIL parameter");
-	else if (size && !is_number(size))
-		refuse(c, 501, "5.5.4", "SIZE must be a number");
-	else if (body && strcasecmp(body, "7BIT") != 0 && strcasecmp(body, "8BITMIME") != 0)
-		refuse(c, 555, "5.5.4", "BODY can be 7BIT or 8BITMIME");
+	return strcasecmp(value, "7BIT") == 0 || strcasecmp(value, "8BITMIME") == 0;
 }
 
-static bool has_twice(const struct smtp_command *c, const char *keyword)
+static bool is_empty(const char *value)
 {
-	unsigned found = 0;
-
-	for (size_t i = 0; i < c->param_count; i++)
-		found += smtp_params_find(&c->param[i], 1, keyword) != NULL;
-	return found > 1;
+	return !*value;
 }
 
-static void parse_params(struct arena *arena, struct argument *a, struct smtp_command *c)
+static const struct param {
+	enum smtp_verb verb;
+	const char *keyword;
+	unsigned extension;	/* that must have been offered */
+	bool (*is_valid)(const char *value);
+	int code;		/* when it is not */
+	const char *why;
+} known_params[] = {
+	{ SMTP_MAIL, "SIZE", 0, is_number, 501, "SIZE must be a number" },
+	{ SMTP_MAIL, "BODY", SMTP_EXTENSION_8BITMIME, is_body, 555, "BODY can be 7BIT or 8BITMIME" },
+	{ SMTP_MAIL, "SMTPUTF8", SMTP_EXTENSION_SMTPUTF8, is_empty, 501, "SMTPUTF8 has no value" },
+	{ SMTP_MAIL, "RET", SMTP_EXTENSION_DSN, dsn_is_ret, 501, "RET can be FULL or HDRS" },
+	{ SMTP_MAIL, "ENVID", SMTP_EXTENSION_DSN, dsn_is_envid, 501, "ENVID must be xtext of at most 100 bytes" },
+	{ SMTP_RCPT, "NOTIFY", SMTP_EXTENSION_DSN, dsn_is_notify, 501,
+	  "NOTIFY can be NEVER, or a list of SUCCESS, FAILURE, DELAY" },
+	{ SMTP_RCPT, "ORCPT", SMTP_EXTENSION_DSN, dsn_is_orcpt, 501, "ORCPT must be an address type, a semicolon and xtext" },
+};
+
+static const struct param *find_param(enum smtp_verb verb, unsigned extensions, const char *param)
+{
+	for (size_t i = 0; i < sizeof(known_params) / sizeof(*known_params); i++) {
+		const struct param *p = &known_params[i];
+
+		if (p->verb == verb && (p->extension & ~extensions) == 0 && smtp_params_find(&param, 1, p->keyword))
+			return p;
+	}
+	return NULL;
+}
+
+/* One more parameter of the command. seen: bits of known_params. */
+static void check_param(const struct smtp_terms *terms, struct smtp_command *c, const char *text, unsigned *seen)
+{
+	const struct param *p = find_param(c->verb, terms->extensions, text);
+
+	if (!p) {
+		refuse(c, 555, "5.5.4", c->verb == SMTP_MAIL ? "Unsupported MAIL parameter" : "Unsupported RCPT parameter");
+		return;
+	}
+	if (!p->is_valid(smtp_params_find(&text, 1, p->keyword)))
+		refuse(c, p->code, "5.5.4", p->why);
+	else if (*seen & 1u << (p - known_params))
+		refuse(c, 501, "5.5.4", "A parameter is there twice");
+	*seen |= 1u << (p - known_params);
+}
+
+static void parse_params(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
 	const char *why;
+	unsigned seen = 0;
 
 	if (!a->len)
 		return;
@@ -158,17 +196,27 @@ static void parse_params(struct arena *arena, struct argument *a, struct smtp_co
 		refuse(c, 501, "5.5.4", why);
 		return;
 	}
-	for (size_t i = 0; i < c->param_count && !c->code; i++) {
-		if (c->verb == SMTP_RCPT)
-			refuse(c, 555, "5.5.4", "Unsupported RCPT parameter");
-		else
-			check_mail_param(c, c->param[i]);
-	}
-	if (!c->code && (has_twice(c, "SIZE") || has_twice(c, "BODY")))
-		refuse(c, 501, "5.5.4", "A parameter is there twice");
+	for (size_t i = 0; i < c->param_count && !c->code; i++)
+		check_param(terms, c, c->param[i], &seen);
 }
 
-static void parse_path(struct arena *arena, struct argument *a, struct smtp_command *c)
+/* RFC 6531 3.5 and 3.6: what is not ASCII needs SMTPUTF8, and is UTF-8. */
+static void check_bytes(const struct smtp_terms *terms, struct smtp_command *c)
+{
+	bool utf8 = c->verb == SMTP_MAIL ? smtp_params_find(c->param, c->param_count, "SMTPUTF8") != NULL : terms->utf8;
+	bool ascii = utf8_is_ascii(c->address), valid = utf8_is_valid(c->address);
+
+	for (size_t i = 0; i < c->param_count; i++) {
+		ascii = ascii && utf8_is_ascii(c->param[i]);
+		valid = valid && utf8_is_valid(c->param[i]);
+	}
+	if (!ascii && !utf8)
+		refuse(c, 553, "5.6.7", "This needs SMTPUTF8, which was not asked for with MAIL");
+	else if (!valid)
+		refuse(c, 500, "5.5.2", "That is not UTF-8");
+}
+
+static void parse_path(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
 	bool mail = c->verb == SMTP_MAIL;
 	const char *why;
@@ -188,43 +236,41 @@ static void parse_path(struct arena *arena, struct argument *a, struct smtp_comm
 		refuse(c, 501, mail ? "5.1.7" : "5.1.3", arena_printf(arena, "Bad address: %s", why));
 		return;
 	}
-	for (const char *p = address; *p; p++) {
-		if ((uint8_t)*p >= 0x80) {
-			/* RFC 6531 3.5; SMTPUTF8 is not offered. */
-			refuse(c, 553, "5.6.7", "The address needs SMTPUTF8, which is not offered");
-			return;
-		}
-	}
 	c->address = address;
 	a->at += used;
 	a->len -= used;
-	parse_params(arena, a, c);
+	parse_params(arena, terms, a, c);
+	if (!c->code)
+		check_bytes(terms, c);
 }
 
-static void parse_nothing(struct arena *arena, struct argument *a, struct smtp_command *c)
+static void parse_nothing(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
 	(void)arena;
+	(void)terms;
 	if (a->len)
 		refuse(c, 501, "5.5.4", "No argument is allowed here");
 }
 
-static void parse_anything(struct arena *arena, struct argument *a, struct smtp_command *c)
+static void parse_anything(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
 	(void)arena;
+	(void)terms;
 	(void)a;
 	(void)c;
 }
 
-static void parse_something(struct arena *arena, struct argument *a, struct smtp_command *c)
+static void parse_something(struct arena *arena, const struct smtp_terms *terms, struct argument *a, struct smtp_command *c)
 {
 	(void)arena;
+	(void)terms;
 	if (!a->len)
 		refuse(c, 501, "5.5.4", "An argument is needed");
 }
 
 static const struct verb {
 	const char *name;
-	void (*parse)(struct arena *, struct argument *, struct smtp_command *);
+	void (*parse)(struct arena *, const struct smtp_terms *, struct argument *, struct smtp_command *);
 } verbs[SMTP_OTHER] = {
 	[SMTP_HELO] = { "HELO", parse_helo },
 	[SMTP_EHLO] = { "EHLO", parse_helo },
@@ -292,7 +338,8 @@ static bool has_control(const char *line, size_t len)
 	return false;
 }
 
-void smtp_command_parse(struct arena *arena, const char *line, size_t len, struct smtp_command *c)
+void smtp_command_parse(struct arena *arena, const struct smtp_terms *terms, const char *line, size_t len,
+	struct smtp_command *c)
 {
 	const char *blank = memchr(line, ' ', len);
 	size_t word = blank ? (size_t)(blank - line) : len;
@@ -309,7 +356,7 @@ void smtp_command_parse(struct arena *arena, const char *line, size_t len, struc
 	while (a.len && a.at[a.len - 1] == ' ')
 		a.len--;
 	if (c->verb < SMTP_OTHER)
-		verbs[c->verb].parse(arena, &a, c);
+		verbs[c->verb].parse(arena, terms, &a, c);
 	else if (!word)
 		refuse(c, 500, "5.5.2", "A command is needed");
 	else if (word == 4 && strncasecmp(line, "BDAT", 4) == 0)

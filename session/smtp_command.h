@@ -7,6 +7,7 @@
 
 #include "common/buf.h"
 #include "common/mem.h"
+#include "session/smtp_extension.h"
 
 #define SMTP_LINE_MAX	   4096u	/* bytes of a command line with its CRLF; RFC 5321 wants 512 and room for extensions */
 #define SMTP_LINE_SKIP_MAX (64u * 1024)	/* bytes of a line that are read and thrown away before the client has to go */
@@ -52,8 +53,15 @@ struct smtp_command {
 	const char *enhanced, *why;
 };
 
-/* Never fails: what is wrong is in command->code. Strings live in the arena. Unknown ESMTP parameters are refused
- * (555 5.5.4); known are SIZE and BODY of MAIL. */
-void smtp_command_parse(struct arena *, const char *line, size_t len, struct smtp_command *);
+/* What this client was offered, and has made use of. */
+struct smtp_terms {
+	unsigned extensions;	/* SMTP_EXTENSION_... */
+	bool utf8;		/* the transaction's MAIL had SMTPUTF8: its recipients may need it, too */
+};
+
+/* Never fails: what is wrong is in command->code. Strings live in the arena. ESMTP parameters that are unknown or belong
+ * to an extension that was not offered are refused (555 5.5.4); an address that is not ASCII needs SMTPUTF8 (553 5.6.7)
+ * and is UTF-8. */
+void smtp_command_parse(struct arena *, const struct smtp_terms *, const char *line, size_t len, struct smtp_command *);
 
 #endif

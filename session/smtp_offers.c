@@ -10,8 +10,7 @@
 #include <strings.h>
 
 #include "common/smtp_path.h"
-
-#define ADDED_MAX (64u * 1024)	/* bytes that milters are expected to add to a message */
+#include "common/utf8.h"
 
 /* One line of the reply, behind its code: "SIZE 1000". */
 static void read_line(struct smtp_offers *o, const char *line, size_t len)
@@ -23,9 +22,11 @@ static void read_line(struct smtp_offers *o, const char *line, size_t len)
 	if (word == 10 && strncasecmp(line, "PIPELINING", word) == 0) {
 		o->pipelining = true;
 	} else if (word == 8 && strncasecmp(line, "8BITMIME", word) == 0) {
-		o->eightbitmime = true;
+		o->extensions |= SMTP_EXTENSION_8BITMIME;
+	} else if (word == 8 && strncasecmp(line, "SMTPUTF8", word) == 0) {
+		o->extensions |= SMTP_EXTENSION_SMTPUTF8;
 	} else if (word == 3 && strncasecmp(line, "DSN", word) == 0) {
-		o->dsn = true;
+		o->extensions |= SMTP_EXTENSION_DSN;
 	} else if (word == 4 && strncasecmp(line, "SIZE", word) == 0) {
 		o->size = true;
 		/* The line ends in CRLF, so the number ends there; one that is too large is no limit. */
@@ -65,16 +66,61 @@ static void put_param(struct buf *b, const char *param)
 	put_safe(b, param);
 }
 
-static bool is_keyword(const char *param, const char *keyword)
+/* The extension a parameter belongs to, 0: none that is handed on. */
+static unsigned extension_of(const char *param)
 {
-	return smtp_params_find(&param, 1, keyword) != NULL;
+	static const struct {
+		const char *keyword;
+		unsigned extension;
+	} keywords[] = {
+		{ "BODY", SMTP_EXTENSION_8BITMIME },
+		{ "SMTPUTF8", SMTP_EXTENSION_SMTPUTF8 },
+		{ "RET", SMTP_EXTENSION_DSN },
+		{ "ENVID", SMTP_EXTENSION_DSN },
+		{ "NOTIFY", SMTP_EXTENSION_DSN },
+		{ "ORCPT", SMTP_EXTENSION_DSN },
+	};
+
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(*keywords); i++)
+		if (smtp_params_find(&param, 1, keywords[i].keyword))
+			return keywords[i].extension;
+	return 0;
 }
 
-/* RFC 3461 4: what may stand in MAIL and in RCPT. */
-static bool is_dsn(const char *param)
+static bool path_is_ascii(const struct envelope_path *path)
 {
-	return is_keyword(param, "RET") || is_keyword(param, "ENVID") || is_keyword(param, "NOTIFY") ||
-		is_keyword(param, "ORCPT");
+	for (size_t i = 0; i < path->param_count; i++)
+		if (!utf8_is_ascii(path->param[i]))
+			return false;
+	return utf8_is_ascii(path->address);
+}
+
+unsigned smtp_offers_needed(const struct envelope_path *path)
+{
+	unsigned needed = path_is_ascii(path) ? 0 : SMTP_EXTENSION_SMTPUTF8;
+
+	for (size_t i = 0; i < path->param_count; i++)
+		/* What everybody takes. */
+		if (strcasecmp(path->param[i], "BODY=7BIT") != 0)
+			needed |= extension_of(path->param[i]);
+	return needed;
+}
+
+bool smtp_offers_needs_utf8(const struct envelope *e)
+{
+	if (!path_is_ascii(&e->sender))
+		return true;
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (!path_is_ascii(&e->rcpt[i]))
+			return true;
+	return false;
+}
+
+static void put_params(struct buf *b, const struct smtp_offers *o, const struct envelope_path *path)
+{
+	for (size_t i = 0; i < path->param_count; i++)
+		if (o->extensions & extension_of(path->param[i]))
+			put_param(b, path->param[i]);
 }
 
 /* The size that is told before the message is known: more than the client said, but not what would be refused. */
@@ -83,14 +129,15 @@ static uint64_t early_size(const struct smtp_offers *o, const struct envelope_pa
 	const char *value = smtp_params_find(sender->param, sender->param_count, "SIZE");
 	uint64_t size = value ? strtoull(value, NULL, 10) : 0;
 
-	if (!size || size > UINT64_MAX - ADDED_MAX)
+	if (!size || size > UINT64_MAX - SMTP_OFFERS_ADDED_MAX)
 		return size;
-	if (o->size_limit && size <= o->size_limit && size + ADDED_MAX > o->size_limit)
+	if (o->size_limit && size <= o->size_limit && size + SMTP_OFFERS_ADDED_MAX > o->size_limit)
 		return o->size_limit;
-	return size + ADDED_MAX;
+	return size + SMTP_OFFERS_ADDED_MAX;
 }
 
-void smtp_offers_put_mail(struct buf *b, const struct smtp_offers *o, const struct envelope_path *sender, uint64_t size)
+void smtp_offers_put_mail(struct buf *b, const struct smtp_offers *o, const struct envelope_path *sender, uint64_t size,
+	bool utf8)
 {
 	buf_puts(b, "MAIL FROM:<");
 	put_safe(b, sender->address);
@@ -99,12 +146,9 @@ void smtp_offers_put_mail(struct buf *b, const struct smtp_offers *o, const stru
 		size = early_size(o, sender);
 	if (o->size && size)
 		buf_printf(b, " SIZE=%" PRIu64, size);
-	for (size_t i = 0; i < sender->param_count; i++) {
-		const char *param = sender->param[i];
-
-		if ((o->eightbitmime && is_keyword(param, "BODY")) || (o->dsn && is_dsn(param)))
-			put_param(b, param);
-	}
+	put_params(b, o, sender);
+	if (utf8 && !smtp_params_find(sender->param, sender->param_count, "SMTPUTF8"))
+		put_param(b, "SMTPUTF8");
 	buf_puts(b, "\r\n");
 }
 
@@ -113,9 +157,6 @@ void smtp_offers_put_rcpt(struct buf *b, const struct smtp_offers *o, const stru
 	buf_puts(b, "RCPT TO:<");
 	put_safe(b, rcpt->address);
 	buf_puts(b, ">");
-	for (size_t i = 0; i < rcpt->param_count; i++) {
-		if (o->dsn && is_dsn(rcpt->param[i]))
-			put_param(b, rcpt->param[i]);
-	}
+	put_params(b, o, rcpt);
 	buf_puts(b, "\r\n");
 }

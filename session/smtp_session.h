@@ -47,6 +47,7 @@ struct smtp_tx {
 	struct envelope_path asked;	/* the recipient in question */
 	const char *hop_reply;		/* to it */
 	size_t refused;			/* recipients */
+	bool utf8;			/* MAIL had SMTPUTF8 */
 	bool discard;			/* a milter wants it thrown away: say yes to everything */
 
 	struct smtp_data data;
@@ -87,6 +88,8 @@ struct smtp_session {
 	enum smtp_state state;
 	unsigned errors;
 	bool esmtp;
+	unsigned extensions;		/* SMTP_EXTENSION_... that EHLO was answered with */
+	uint64_t size_offered;		/* bytes of a message */
 	char *helo;			/* owned; NULL before HELO */
 	struct arena tx_arena;		/* the transaction's */
 	struct smtp_tx tx;

@@ -12,6 +12,7 @@
 #include "common/smtp_reply.h"
 #include "common/verdict.h"
 #include "session/message_log.h"
+#include "session/next_hop_known.h"
 #include "session/session_macros.h"
 #include "session/smtp_content.h"
 #include "session/smtp_delivery.h"
@@ -101,10 +102,24 @@ static void welcome(struct smtp_session *s)
 		smtp_session_say(s, 250, NULL, s->hostname);
 		return;
 	}
-	smtp_session_reply(s, arena_printf(&s->tx_arena,
-					   "250-%s\r\n250-PIPELINING\r\n250-SIZE %lld\r\n250-8BITMIME\r\n"
-					   "250 ENHANCEDSTATUSCODES\r\n",
-					   s->hostname, (long long)s->listener->max_message_size));
+	smtp_session_reply(s, arena_printf(&s->tx_arena, "250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n%s%s%s"
+					   "250 ENHANCEDSTATUSCODES\r\n", s->hostname, (unsigned long long)s->size_offered,
+					   s->extensions & SMTP_EXTENSION_8BITMIME ? "250-8BITMIME\r\n" : "",
+					   s->extensions & SMTP_EXTENSION_DSN ? "250-DSN\r\n" : "",
+					   s->extensions & SMTP_EXTENSION_SMTPUTF8 ? "250-SMTPUTF8\r\n" : ""));
+}
+
+/* What the next hop takes, less what is added on the way to it. */
+static void choose_offers(struct smtp_session *s)
+{
+	struct smtp_offers hop = next_hop_known_offers(s->listener);
+
+	s->extensions = s->esmtp ? hop.extensions : 0;
+	s->size_offered = (uint64_t)s->listener->max_message_size;
+	if (hop.size_limit > SMTP_OFFERS_ADDED_MAX)
+		hop.size_limit -= SMTP_OFFERS_ADDED_MAX;
+	if (hop.size_limit && hop.size_limit < s->size_offered)
+		s->size_offered = hop.size_limit;
 }
 
 static void on_helo_verdict(struct smtp_session *s, const struct ipc_verdict *v)
@@ -124,6 +139,7 @@ void smtp_step_helo(struct smtp_session *s, const struct smtp_command *c)
 	s->helo = mem_strdup(c->domain);
 	arg[0] = s->helo;
 	smtp_tx_reset(s, true);
+	choose_offers(s);
 	if (!ask(s, IPC_HELO, arg, 1, on_helo_verdict))
 		welcome(s);
 }
@@ -171,7 +187,7 @@ static bool declared_too_big(const struct smtp_session *s, const struct smtp_com
 {
 	const char *size = smtp_params_find(c->param, c->param_count, "SIZE");
 
-	return size && strtoull(size, NULL, 10) > (unsigned long long)s->listener->max_message_size;
+	return size && strtoull(size, NULL, 10) > s->size_offered;
 }
 
 void smtp_step_mail(struct smtp_session *s, const struct smtp_command *c)
@@ -185,6 +201,7 @@ void smtp_step_mail(struct smtp_session *s, const struct smtp_command *c)
 	queue_id_make(s->tx.queue_id, child_slot());
 	s->tx.began_ms = clock_now_ms();
 	s->tx.sender = keep_path(s, c);
+	s->tx.utf8 = smtp_params_find(c->param, c->param_count, "SMTPUTF8");
 	if (!ask(s, IPC_MAIL, arg, envelope_args(&s->tx_arena, &s->tx.sender, arg), on_mail_verdict))
 		accept_mail(s);
 }

@@ -148,6 +148,7 @@ static void take_command(struct smtp_session *s, const struct smtp_command *c, b
 static bool take_line(struct smtp_session *s)
 {
 	static struct arena scratch;
+	const struct smtp_terms terms = { .extensions = s->extensions, .utf8 = s->tx.utf8 };
 	struct smtp_command c;
 	const char *line;
 	size_t len, size;
@@ -168,7 +169,7 @@ static bool take_line(struct smtp_session *s)
 		return true;
 	case SMTP_LINE_OK:
 		/* Out of the buffer first: whatever the command does, it is taken. */
-		smtp_command_parse(&scratch, line, len, &c);
+		smtp_command_parse(&scratch, &terms, line, len, &c);
 		buf_consume(&s->in, size);
 		take_command(s, &c, buf_len(&s->in) > 0);
 		arena_reset(&scratch);

@@ -5,27 +5,29 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "session/smtp_command.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Nothing that is handed on can break a line, a log or another command. */
-static void check_text(const char *text)
+static void check_text(const char *text, bool utf8)
 {
+	assert(!text || (utf8 ? utf8_is_valid(text) : utf8_is_ascii(text)));
 	for (; text && *text; text++)
-		assert((uint8_t)*text >= 32 && (uint8_t)*text < 127);
+		assert((uint8_t)*text >= 32 && *text != 127);
 }
 
-static void check_command(const struct smtp_command *c)
+static void check_command(const struct smtp_command *c, bool utf8)
 {
 	assert(c->verb < SMTP_VERBS && c->text);
-	check_text(c->text);
-	check_text(c->domain);
-	check_text(c->address);
-	check_text(c->why);
-	check_text(c->enhanced);
+	check_text(c->text, false);
+	check_text(c->domain, false);
+	check_text(c->code ? NULL : c->address, utf8);
+	check_text(c->why, false);
+	check_text(c->enhanced, false);
 	for (size_t i = 0; !c->code && i < c->param_count; i++)
-		check_text(c->param[i]);
+		check_text(c->param[i], utf8);
 	assert(!c->code || (c->code >= 500 && c->code <= 599 && c->why && c->enhanced));
 	if (!c->code && (c->verb == SMTP_MAIL || c->verb == SMTP_RCPT))
 		assert(c->address && strlen(c->address) <= 254);
@@ -45,8 +47,13 @@ static bool take_line(struct smtp_line_reader *r, struct buf *b, struct arena *a
 	if (result == SMTP_LINE_MORE || *endless)
 		return false;
 	if (result == SMTP_LINE_OK) {
-		smtp_command_parse(arena, line, len, &c);
-		check_command(&c);
+		/* Offered everything and nothing. */
+		for (unsigned all = 0; all <= 1; all++) {
+			const struct smtp_terms terms = { .extensions = all ? SMTP_EXTENSIONS_ALL : 0, .utf8 = all };
+
+			smtp_command_parse(arena, &terms, line, len, &c);
+			check_command(&c, all);
+		}
 	}
 	assert(line_size > 0 && len <= line_size);
 	buf_consume(b, line_size);

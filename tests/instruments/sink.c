@@ -24,6 +24,7 @@
 #define COMMAND_MAX  4096u
 #define MESSAGE_MAX  (256u * 1024 * 1024)
 #define ENVELOPE_MAX (1024u * 1024)
+#define OFFERS_MAX   8
 #define REFUSALS_MAX 8
 #define FLOOD_LINES  100000
 
@@ -49,6 +50,8 @@ struct refusal {
 
 static struct {
 	bool pipelining, eightbit;
+	const char *offer[OFFERS_MAX];	/* more lines of the answer to EHLO */
+	unsigned offer_count;
 	size_t size_limit;
 	struct sink_fault fault[SINK_FAULTS_MAX];
 	unsigned fault_count;
@@ -144,6 +147,8 @@ static void take_ehlo(struct client *c, bool extended)
 	if (options.eightbit)
 		say(c, "250-8BITMIME");
 	buf_printf(&c->stream.out, "250-SIZE %zu\r\n", options.size_limit);
+	for (unsigned i = 0; i < options.offer_count; i++)
+		buf_printf(&c->stream.out, "250-%s\r\n", options.offer[i]);
 	say(c, "250 ENHANCEDSTATUSCODES");
 }
 
@@ -451,7 +456,7 @@ static void on_accept(int fd)
 static void usage(void)
 {
 	fputs("usage: sink --listen ENDPOINT [--spool FILE] [--fault [N/]STAGE:ACTION[=VALUE]]...\n"
-	      "            [--refuse-rcpt TEXT=REPLY]... [--size BYTES] [--no-pipelining] [--no-8bitmime]\n", stderr);
+	      "            [--refuse-rcpt TEXT=REPLY]... [--size BYTES] [--no-pipelining] [--no-8bitmime] [--offer LINE]...\n", stderr);
 	exit(64);
 }
 
@@ -471,7 +476,7 @@ int main(int argc, char **argv)
 		{ "listen", required_argument, NULL, 'l' }, { "spool", required_argument, NULL, 's' },
 		{ "fault", required_argument, NULL, 'f' }, { "refuse-rcpt", required_argument, NULL, 'r' },
 		{ "size", required_argument, NULL, 'z' }, { "no-pipelining", no_argument, NULL, 'p' },
-		{ "no-8bitmime", no_argument, NULL, '8' }, { NULL, 0, NULL, 0 },
+		{ "no-8bitmime", no_argument, NULL, '8' }, { "offer", required_argument, NULL, 'o' }, { NULL, 0, NULL, 0 },
 	};
 	bool listening = false;
 	int option;
@@ -502,6 +507,11 @@ int main(int argc, char **argv)
 			break;
 		case '8':
 			options.eightbit = false;
+			break;
+		case 'o':
+			if (options.offer_count == OFFERS_MAX)
+				usage();
+			options.offer[options.offer_count++] = optarg;
 			break;
 		default:
 			usage();

@@ -14,6 +14,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "session/dispatch.h"
+#include "session/next_hop_known.h"
 #include "session/smtp_verbs.h"
 
 #define CONTENT_LIMIT (8u * 1024 * 1024)
@@ -67,6 +68,7 @@ void script_session_end(void)
 	timer_fini(&turn_over);
 	resolve_fini();
 	loop_fini();
+	next_hop_known_fini();
 	conf_free(conf);
 }
 
@@ -233,6 +235,8 @@ void script_client_greet(struct script_client *c)
 {
 	script_client_open(c);
 	script_client_expect(c, "220 mx.test ESMTP\r\n");
-	script_client_say(c, "EHLO client.test\r\n", "250-mx.test\r\n250-PIPELINING\r\n250-SIZE *\r\n250-8BITMIME\r\n"
-						     "250 ENHANCEDSTATUSCODES\r\n");
+	script_client_say(c, "EHLO client.test\r\n", "250-mx.test\r\n250-PIPELINING\r\n250-SIZE *\r\n250-8BITMIME\r\n");
+	if (conf->listener[0].next_hop.item[0].scheme == CONF_SCHEME_DISCARD)
+		script_client_expect(c, "250-DSN\r\n250-SMTPUTF8\r\n");
+	script_client_expect(c, "250 ENHANCEDSTATUSCODES\r\n");
 }

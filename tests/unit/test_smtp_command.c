@@ -8,12 +8,18 @@
 
 static struct arena arena;
 
-static struct smtp_command parse(const char *line)
+static struct smtp_command parse_on(unsigned extensions, bool utf8, const char *line)
 {
+	const struct smtp_terms terms = { .extensions = extensions, .utf8 = utf8 };
 	struct smtp_command c;
 
-	smtp_command_parse(&arena, line, strlen(line), &c);
+	smtp_command_parse(&arena, &terms, line, strlen(line), &c);
 	return c;
+}
+
+static struct smtp_command parse(const char *line)
+{
+	return parse_on(SMTP_EXTENSION_8BITMIME, false, line);
 }
 
 static enum smtp_line next(struct smtp_line_reader *r, struct buf *b, char *text)
@@ -177,6 +183,70 @@ Test(smtp_command, every_mistake_has_its_reply)
 		cr_expect_eq(c.code, cases[i].code, "%s: %d", cases[i].line, c.code);
 		cr_expect(c.enhanced && strcmp(c.enhanced, cases[i].enhanced) == 0, "%s", cases[i].line);
 		cr_expect(c.why && *c.why, "%s", cases[i].line);
+	}
+	arena_fini(&arena);
+}
+
+Test(smtp_command, an_extension_is_legal_when_it_was_offered_and_right)
+{
+	enum { M = SMTP_EXTENSION_8BITMIME, D = SMTP_EXTENSION_DSN, U = SMTP_EXTENSION_SMTPUTF8 };
+	static const struct {
+		unsigned offered;
+		bool utf8;
+		const char *line;
+		int code;
+	} cases[] = {
+		{ D | U, false, "MAIL FROM:<a@x.example> BODY=8BITMIME", 555 },
+		{ M, false, "MAIL FROM:<a@x.example> BODY=7BIT", 0 },
+		{ M | U, false, "MAIL FROM:<a@x.example> RET=FULL", 555 },
+		{ M | U, false, "RCPT TO:<a@x.example> NOTIFY=NEVER", 555 },
+		{ M | U, false, "RCPT TO:<a@x.example> ORCPT=rfc822;a@x.example", 555 },
+		{ D, false, "MAIL FROM:<a@x.example> ret=full ENVID=a+2Bb", 0 },
+		{ D, false, "MAIL FROM:<a@x.example> RET=HDRS RET=FULL", 501 },
+		{ D, false, "MAIL FROM:<a@x.example> RET=BODY", 501 },
+		{ D, false, "MAIL FROM:<a@x.example> RET", 501 },
+		{ D, false, "MAIL FROM:<a@x.example> NOTIFY=NEVER", 555 },
+		{ D, false, "MAIL FROM:<a@x.example> ENVID=a+00b", 501 },
+		{ D, false, "MAIL FROM:<a@x.example> ENVID=a+0", 501 },
+		{ D, false, "MAIL FROM:<a@x.example> ENVID=a+2b", 501 },
+		{ D, false, "RCPT TO:<a@x.example> NOTIFY=SUCCESS,failure,DELAY ORCPT=rfc822;a+40x.example", 0 },
+		{ D, false, "RCPT TO:<a@x.example> NOTIFY=NEVER,DELAY", 501 },
+		{ D, false, "RCPT TO:<a@x.example> NOTIFY=", 501 },
+		{ D, false, "RCPT TO:<a@x.example> NOTIFY=SUCCESS,", 501 },
+		{ D, false, "RCPT TO:<a@x.example> NOTIFY=DELAY NOTIFY=DELAY", 501 },
+		{ D, false, "RCPT TO:<a@x.example> RET=FULL", 555 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=rfc822;a+00@x.example", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=rfc822;a\\x{41}", 0 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=a@x.example", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=;a@x.example", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=utf-8;a\\x{E9}@x.example", 0 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=utf-8;a\\x{0}@x.example", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=utf-8;a\\x{000000}", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=utf-8;a\\x{}", 501 },
+		{ D, false, "RCPT TO:<a@x.example> ORCPT=utf-8;a\\n", 501 },
+		{ D | U, false, "RCPT TO:<a@x.example> ORCPT=utf-8;\xc3\xa9@x.example", 553 },
+		{ D | U, true, "RCPT TO:<a@x.example> ORCPT=utf-8;\xc3\xa9@x.example", 0 },
+		{ D | U, true, "RCPT TO:<a@x.example> ORCPT=rfc822;\xc3\xa9@x.example", 501 },
+		{ M | D, false, "MAIL FROM:<a@x.example> SMTPUTF8", 555 },
+		{ M | D, false, "MAIL FROM:<\xc3\xa9@x.example> SMTPUTF8", 555 },
+		{ U, false, "MAIL FROM:<a@x.example> SMTPUTF8", 0 },
+		{ U, false, "MAIL FROM:<a@x.example> SMTPUTF8=yes", 501 },
+		{ U, false, "MAIL FROM:<\xc3\xa9@x.example> SMTPUTF8", 0 },
+		{ U, false, "MAIL FROM:<\xc3\xa9@x.example>", 553 },
+		{ U, true, "MAIL FROM:<\xc3\xa9@x.example>", 553 },
+		{ U, false, "MAIL FROM:<\xc3(@x.example> SMTPUTF8", 501 },
+		{ U, false, "MAIL FROM:<\xe9@x.example> SMTPUTF8", 500 },
+		{ U, false, "RCPT TO:<\xc3\xa9@x.example>", 553 },
+		{ U, true, "RCPT TO:<\xc3\xa9@x.example>", 0 },
+		{ U, true, "RCPT TO:<a@\xc3\xa9.example>", 0 },
+		{ U, true, "RCPT TO:<\xc0\x80@x.example>", 500 },
+		{ U, true, "RCPT TO:<a@x.example> SMTPUTF8", 555 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct smtp_command c = parse_on(cases[i].offered, cases[i].utf8, cases[i].line);
+
+		cr_expect_eq(c.code, cases[i].code, "%s: %d %s", cases[i].line, c.code, c.code ? c.why : "");
 	}
 	arena_fini(&arena);
 }

@@ -71,8 +71,14 @@ static const struct conversation {
 	{ "the declared size", "MAIL FROM:<a@example.com> SIZE=20000\r\nMAIL FROM:<a@example.com> SIZE=99999999999999999999\r\n"
 	  "MAIL FROM:<a@example.com> SIZE=16384\r\n", "552 5.3.4 *\r\n552 5.3.4 *\r\n" MAIL_OK, false },
 	{ "the number of recipients", MAIL RCPT RCPT RCPT, MAIL_OK RCPT_OK RCPT_OK "452 4.5.3 *\r\n", false },
-	{ "unknown parameters", "MAIL FROM:<a@example.com> SMTPUTF8\r\n" MAIL "RCPT TO:<b@example.net> NOTIFY=NEVER\r\n",
+	{ "unknown parameters", "MAIL FROM:<a@example.com> AUTH=<>\r\n" MAIL "RCPT TO:<b@example.net> RET=FULL\r\n",
 	  "555 5.5.4 *\r\n" MAIL_OK "555 5.5.4 *\r\n", false },
+	{ "an address that is not ASCII needs SMTPUTF8 in its own transaction", "MAIL FROM:<\xc3\xa9@example.com>\r\n"
+	  "MAIL FROM:<\xc3\xa9@example.com> SMTPUTF8\r\nRSET\r\n" MAIL "RCPT TO:<\xc3\xa9@example.net>\r\nRSET\r\n"
+	  "MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<\xc3\xa9@example.net>\r\nRCPT TO:<\xe9@example.net>\r\n",
+	  "553 5.6.7 *\r\n" MAIL_OK "250 2.0.0 *\r\n" MAIL_OK "553 5.6.7 *\r\n250 2.0.0 *\r\n" MAIL_OK RCPT_OK
+	  "500 5.5.2 *\r\n", false },
+	{ "HELO offers nothing", "HELO client.test\r\n", "250 mx.test\r\n", false },
 	{ "errors are counted", "A\r\nB\r\nC\r\nD\r\nE\r\nF\r\nG\r\n",
 	  "500 5.5.2 *\r\n500 5.5.2 *\r\n500 5.5.2 *\r\n500 5.5.2 *\r\n500 5.5.2 *\r\n421 4.7.0 *\r\n", true },
 	{ "commands that change nothing", "NOOP\r\nnoop x\r\nVRFY bob\r\nHELP\r\nEXPN list\r\nSTARTTLS\r\nAUTH PLAIN AAAA\r\n",
