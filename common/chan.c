@@ -244,14 +244,16 @@ struct buf *chan_begin(struct chan *c, uint16_t type, uint64_t session)
 
 void chan_end(struct chan *c)
 {
-	size_t len = buf_len(&c->out) - c->begun - HEAD_SIZE;
-
-	assert(c->building && len <= CHAN_RECORD_MAX);
+	assert(c->building);
 	c->building = false;
+	/* It may have ended while the record was made, and with it the record. */
 	if (c->ended || c->deaf || c->freed) {
 		drop_output(c);
 		return;
 	}
+	size_t len = buf_len(&c->out) - c->begun - HEAD_SIZE;
+
+	assert(len <= CHAN_RECORD_MAX);
 	wire_set_u32(&c->out, c->begun, (uint32_t)len);
 	deferred_run(&c->later);
 }

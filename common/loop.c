@@ -144,6 +144,16 @@ void loop_fini(void)
 	}
 }
 
+static void on_poll(uv_poll_t *, int status, int events);
+
+static void start(struct io *io)
+{
+	struct poll_slot *slot = io->handle;
+
+	uv_poll_start(&slot->uv, (io->events & IO_READ ? UV_READABLE : 0) | (io->events & IO_WRITE ? UV_WRITABLE : 0),
+		      on_poll);
+}
+
 static void on_poll(uv_poll_t *uv, int status, int events)
 {
 	struct poll_slot *slot = (struct poll_slot *)uv;
@@ -152,9 +162,12 @@ static void on_poll(uv_poll_t *uv, int status, int events)
 
 	if (!io)
 		return;
-	/* An error is found by whoever reads or writes next, so it wakes what is wanted. */
-	if (status < 0)
+	/* An error is found by whoever reads or writes next, so it wakes what is wanted. libuv has stopped watching, but
+	 * there may be more to read before the error than one call takes. */
+	if (status < 0) {
 		ready = io->events;
+		start(io);
+	}
 	if (events & (UV_READABLE | UV_DISCONNECT))
 		ready |= IO_READ;
 	if (events & UV_WRITABLE)
@@ -190,8 +203,7 @@ void io_want(struct io *io, int events)
 	if (!events)
 		uv_poll_stop(&slot->uv);
 	else
-		uv_poll_start(&slot->uv, (events & IO_READ ? UV_READABLE : 0) | (events & IO_WRITE ? UV_WRITABLE : 0),
-			      on_poll);
+		start(io);
 }
 
 static void on_poll_closed(uv_handle_t *handle)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -241,4 +242,45 @@ Test(chan, hundreds_of_descriptors_arrive_with_their_records)
 	cr_assert_eq(b.last_session, 299);
 	close(null);
 	finish(&a, &b);
+}
+
+Test(chan, a_peer_that_dies_with_unread_records_is_noticed_after_its_last_words)
+{
+	struct end a = { 0 };
+	int fd = raw_peer(&a);
+	struct chan *peer = chan_new(dup(fd), on_record, on_close, &a);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	/* Each descriptor ends a read, so that one read does not get everything. */
+	for (int i = 0; i < 3 * 28; i++)
+		chan_send(peer, 1, 1, "last", 4, null);
+	chan_flush(peer);
+	chan_send(a.chan, 1, 1, "never read", 10, -1);
+	chan_flush(a.chan);
+	chan_free(peer);
+	close(fd);
+	run();
+	cr_expect_eq(a.closes, 1);
+	cr_expect_eq(a.records, 3 * 28);
+	close(null);
+	finish(&a, NULL);
+}
+
+Test(chan, a_process_without_descriptors_left_loses_the_channel_and_not_its_life)
+{
+	struct end a = { 0 };
+	int fd = raw_peer(&a);
+	struct rlimit limit, few;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	few = (struct rlimit){ .rlim_cur = 1, .rlim_max = limit.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	chan_send(a.chan, 1, 1, "x", 1, fd);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	chan_send(a.chan, 1, 1, "y", 1, fd);
+	run();
+	cr_expect_eq(a.closes, 1);
+	cr_expect_str_eq(a.why, "no descriptor left");
+	close(fd);
+	finish(&a, NULL);
 }

@@ -185,3 +185,33 @@ Test(loop, a_signal_arrives_from_the_loop)
 	cr_assert_eq(signals_seen, SIGUSR1);
 	loop_fini();
 }
+
+static void read_a_byte(struct io *io, int events)
+{
+	struct watched *w = io->ctx;
+	char byte;
+
+	(void)events;
+	w->calls++;
+	if (read(io->fd, &byte, 1) <= 0)
+		loop_stop();
+}
+
+/* An error is told by the kernel before what came in has been read; the reader must get to both. */
+Test(loop, an_error_does_not_end_the_watch_before_everything_is_read)
+{
+	struct watched w;
+
+	loop_init();
+	open_pair(&w);
+	io_init(&w.io, w.pair[0], read_a_byte, &w);
+	io_want(&w.io, IO_READ);
+	cr_assert_eq(write(w.pair[1], "last words", 10), 10);
+	cr_assert_eq(write(w.pair[0], "never read", 10), 10);
+	close(w.pair[1]);
+	run();
+	cr_expect_eq(w.calls, 11);
+	io_fini(&w.io);
+	close(w.pair[0]);
+	loop_fini();
+}
