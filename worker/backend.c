@@ -211,7 +211,11 @@ static void flush(struct backend *b)
 	/* With no answers to wait for, content that moves is what keeps a step alive. */
 	if (b->sending && !b->owed.count && written >= MILTER_CHUNK_SIZE / 2)
 		arm(b);
-	io_want(&b->io, result == 0 ? IO_READ | IO_WRITE : IO_READ);
+	/* A socket may take all that was queued and still be owed the rest of the content. */
+	bool more = result == 0 || (result > 0 && b->sending &&
+				    backend_send_may(&b->send, &b->owed, &b->out, b->write_ahead));
+
+	io_want(&b->io, more ? IO_READ | IO_WRITE : IO_READ);
 }
 
 static void doom(struct backend *b, const char *why)
@@ -322,7 +326,7 @@ static void fill(struct backend *b)
 
 void backend_send_message(struct backend *b, const struct backend_content *content, const struct macros_scope *scope)
 {
-	assert(b->phase == OPEN && b->in_message && backend_saw_recipient(b) && backend_reusable(b) && !b->sending);
+	assert(b->phase == OPEN && b->in_message && backend_saw_recipient(b) && backend_reusable(b));
 	backend_send_begin(&b->send, content, b->options.protocol);
 	b->send_scope = scope;
 	b->sending = true;
@@ -589,7 +593,7 @@ bool backend_saw_recipient(const struct backend *b)
 
 bool backend_reusable(const struct backend *b)
 {
-	return !is_over(b) && !b->doomed && !b->owed.count && !outbox_refers(&b->out);
+	return !is_over(b) && !b->doomed && !b->owed.count && !b->sending && !outbox_refers(&b->out);
 }
 
 bool backend_is_silent(const struct backend *b)

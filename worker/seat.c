@@ -391,6 +391,9 @@ static enum verdict settle(struct seat *s, const struct journal_entry *entry, ui
 	/* After it refused or accepted a session a milter hangs up, or waits for that. */
 	if (before_mail && verdict != VERDICT_CONTINUE)
 		release_line(s);
+	/* For the milter that was the end of its message: another connection is told the message again. */
+	else if (kind == IPC_UNKNOWN && reply == SMFIR_DISCARD)
+		release_line(s);
 	else if (!backend_reusable(s->line->backend))
 		release_line(s);
 	return verdict;
@@ -420,7 +423,8 @@ static void on_answer(void *ctx, const struct backend_answer *answer)
 	if (!verdict_is_refusal(verdict)) {
 		if (verdict == VERDICT_ACCEPT || entry->event.kind == IPC_EOM)
 			note_said(s, verdict, false);
-		if (s->out_session || s->out_message) {
+		/* With its target answered a run is over, even when the connection went with the answer. */
+		if (s->out_session || s->out_message || number == s->target) {
 			go_on(s);
 			s->ops->on_done(s->ctx, s);
 		} else {

@@ -3,10 +3,13 @@
 #include "worker/backend.h"
 
 #include <criterion/criterion.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "common/fd.h"
 #include "common/header.h"
 #include "common/loop.h"
 #include "common/mem.h"
@@ -642,4 +645,69 @@ Test(backend, quit_says_abort_in_a_message_and_nothing_when_an_answer_is_owed)
 	script_until(has_ended, &b, 20);
 	cr_expect_str_eq(script_told(b.milter, 1), "O C(mail.test) H(mail.test) M(<a@b.test>) R(<c@d.test>) .");
 	close_bench(&b);
+}
+
+/* A connected pair of TCP sockets, which take much more at once than a UNIX socket does. */
+static void tcp_pair(int fd[2])
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	cr_assert_eq(bind(listener, (struct sockaddr *)&addr, len), 0);
+	cr_assert_eq(listen(listener, 1), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert_eq(connect(fd[0], (struct sockaddr *)&addr, len), 0);
+	fd[1] = accept(listener, NULL, NULL);
+	close(listener);
+	fd_set_nonblocking(fd[0]);
+	fd_set_nonblocking(fd[1]);
+}
+
+Test(backend, a_socket_that_takes_everything_at_once_gets_all_of_the_content)
+{
+	static const struct script script = { .version = 6, .protocol = SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY };
+	const size_t len = 60 * MILTER_CHUNK_SIZE;
+	uint8_t *body = make_body(len);
+	struct bench b = { 0 };
+	int fd[2];
+
+	tcp_pair(fd);
+	script_conf(&b.conf, "m", "/nowhere");
+	b.milter = script_attach(fd[1], &script);
+	b.backend = backend_new(fd[0], &b.conf, no_macros, &ops, &b);
+	negotiate(&b);
+	tell_up_to(&b, IPC_DATA);
+	send_message(&b, "A: b\r\n", body, len);
+	wait_for(&b);
+	cr_expect_not(b.lost, "%s", said_so_far(&b));
+	cr_expect_eq(buf_len(script_body(b.milter, 1)), len);
+	close_bench(&b);
+	free(body);
+}
+
+Test(backend, a_connection_in_the_middle_of_content_is_not_reusable_even_when_nothing_is_owed)
+{
+	static const struct script script = { .version = 6, .protocol = SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY };
+	struct buf header = { 0 };
+	struct bench b = { 0 };
+	const char *why;
+
+	for (int i = 0; i < 2000; i++)
+		buf_printf(&header, "X-Long: %0400d\r\n", i);
+	buf_append(&header, "", 1);
+	open_bench(&b, &script);
+	negotiate(&b);
+	tell_up_to(&b, IPC_DATA);
+	script_stop_reading(b.milter, 1);
+	b.pool = msgbuf_pool_new(1 << 20, 1 << 20);
+	cr_assert_eq(header_parse(&b.arena, buf_head(&header), buf_len(&header) - 1, 3000, 1 << 21, &b.block, &why), 0);
+	b.message = edit_message_new(&b.block, buf_head(&header), b.pool, 1 << 20);
+	b.content = (struct backend_content){ b.message, (const uint8_t *)"x\r\n", 3 };
+	backend_set_write_ahead(b.backend, true);
+	backend_send_message(b.backend, &b.content, &b.scope);
+	cr_expect_not(backend_reusable(b.backend), "the rest would follow into the next message");
+	close_bench(&b);
+	buf_fini(&header);
 }

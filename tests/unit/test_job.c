@@ -660,8 +660,8 @@ Test(job, a_traced_session_reports_what_each_milter_is_told_and_says)
 	greet();
 	cr_assert_str_eq(ask(IPC_MAIL, "<a@b>"), "continue");
 	cr_expect_str_eq(ask(IPC_RCPT, "<c@d>"), "reject:550 no");
-	cr_expect(strstr(text(&chain.trace), "0:C(mail.test)x1=c 0:H(mail.test)x1=c "), "%s", text(&chain.trace));
-	cr_expect(strstr(text(&chain.trace), "0:M(<a@b>)x1=c 1:trouble \""), "%s", text(&chain.trace));
+	cr_expect(strstr(text(&chain.trace), "0:C(mail.test)x1=c 1:trouble \""), "%s", text(&chain.trace));
+	cr_expect(strstr(text(&chain.trace), "0:M(<a@b>)x1=c 1:trouble \"connect"), "%s", text(&chain.trace));
 	cr_expect(strstr(text(&chain.trace), " 0:R(<c@d>)x1=y"), "%s", text(&chain.trace));
 }
 
@@ -691,4 +691,35 @@ Test(job, the_trace_of_a_refusal_in_the_content_ends_with_it)
 	buf_clear(&chain.trace);
 	cr_expect_str_eq(ask(IPC_EOM, NULL), "reject release");
 	cr_expect_str_eq(text(&chain.trace), "0:L()x1=c 0:N()x1=c 0:B()x1=r");
+}
+
+Test(job, discard_or_accept_of_an_unknown_command_in_a_message_leaves_the_milter_in_step)
+{
+	static const struct {
+		const char *bytes, *told;
+	} rows[] = {
+		{ REPLY("d"), "O C(mail.test) H(mail.test) M(<a@b>) R(<c@d>) T L(Subject) N B(6) E" },
+		{ REPLY("a"), NULL },
+		{ REPLY("r"), "O C(mail.test) H(mail.test) M(<a@b>) U R(<c@d>) T L(Subject) N B(6) E" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct script script = { .rule = { { SMFIC_UNKNOWN, 0, 0, rows[i].bytes, 5, false } } };
+		const struct script *scripts[MILTERS] = { &script };
+
+		if (i) {
+			finish();
+			begin();
+		}
+		start(1, scripts);
+		greet();
+		cr_expect_str_eq(ask(IPC_MAIL, "<a@b>"), "continue");
+		ask(IPC_UNKNOWN, "WHAT");
+		cr_expect_str_eq(ask(IPC_RCPT, "<c@d>"), "continue");
+		cr_expect_str_eq(ask(IPC_DATA, NULL), "continue");
+		ask(IPC_EOM, NULL);
+		if (rows[i].told)
+			cr_expect(strstr(script_told(chain.milter[0], script_connections(chain.milter[0])),
+					 "R(<c@d>) T L(Subject) N B(6) E"), "row %zu", i);
+	}
 }
