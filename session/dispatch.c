@@ -47,7 +47,7 @@ struct dispatch {
 
 	struct msgbuf *content;		/* of the transaction, once its EOM is here */
 	bool eom_begun;			/* a milter may have acted: no replay */
-	unsigned losses;		/* workers lost in this transaction */
+	unsigned losses;		/* workers lost in this transaction, or at this event before it */
 
 	struct worker_link *body_link;	/* of the body that is held */
 	uint32_t body_id;
@@ -200,6 +200,8 @@ static int answer(struct dispatch *d, struct ipc_verdict *v, struct wire *rest)
 		truncate_journal(d, d->count - 1);
 	else if (ends_transaction(kind, (enum verdict)v->verdict))
 		end_transaction(d);
+	if (!in_transaction(d))
+		d->losses = 0;
 	return d->ops->on_verdict(d->ctx, v, rest);
 }
 
@@ -318,7 +320,7 @@ static void lose_worker(struct dispatch *d)
 	d->replayed = d->awaited ? d->awaited - 1 : d->last;
 	if (!d->awaited)
 		return;
-	if (d->eom_begun || (in_transaction(d) && d->losses++))
+	if (d->eom_begun || d->losses++)
 		deferred_run(&d->fail);
 	else
 		send_or_wait(d);

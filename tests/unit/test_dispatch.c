@@ -669,3 +669,25 @@ Test(dispatch, a_trace_that_nobody_asked_for_ends_the_worker)
 	dispatch_close(c.dispatch);
 	end();
 }
+
+Test(dispatch, a_client_that_costs_two_workers_before_mail_is_given_up_too)
+{
+	for (int at = IPC_CONNECT; at <= IPC_HELO; at++) {
+		struct client c;
+
+		begin(2);
+		(void)lose_at(&c, (enum ipc_event_kind)at);
+		struct script_worker *first = asked(), *second = other(first);
+
+		script_worker_die(first);
+		WAIT_FOR(asked() == second);
+		script_worker_die(second);
+		script_worker_fini(first);
+		dispatch_worker((unsigned)(first - worker), script_worker_start(first));
+		WAIT_FOR(c.answers == (unsigned)at + 1);
+		cr_expect_eq(c.verdict, VERDICT_TEMPFAIL);
+		cr_expect_eq(smtp_reply_code(c.reply), 451);
+		dispatch_close(c.dispatch);
+		end();
+	}
+}
