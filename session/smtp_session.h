@@ -35,6 +35,7 @@ enum smtp_state {
 	SMTP_STATE_CONTENT,	/* after our 354 */
 	SMTP_STATE_DELIVERY,	/* the end of the message was seen, its answer is due */
 	SMTP_STATE_REFUSED,	/* a milter wants nothing of this client: only QUIT is left */
+	SMTP_STATE_DEFERRED,	/* the same, but the client may try again on another connection */
 	SMTP_STATE_COUNT
 };
 

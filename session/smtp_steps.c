@@ -127,7 +127,7 @@ static void on_helo_verdict(struct smtp_session *s, const struct ipc_verdict *v)
 	if (!is_refusal((enum verdict)v->verdict))
 		welcome(s);
 	else if (!answer_refusal(s, v, "helo"))
-		s->state = SMTP_STATE_REFUSED;
+		s->state = v->verdict == VERDICT_REJECT ? SMTP_STATE_REFUSED : SMTP_STATE_DEFERRED;
 }
 
 void smtp_step_helo(struct smtp_session *s, const struct smtp_command *c)

@@ -12,7 +12,7 @@ static bool draining;
 /* ---- the table ---- */
 
 enum rule {
-	RULE_OK, RULE_HELO_FIRST, RULE_NESTED_MAIL, RULE_NEED_MAIL, RULE_NEED_RCPT, RULE_REFUSED,
+	RULE_OK, RULE_HELO_FIRST, RULE_NESTED_MAIL, RULE_NEED_MAIL, RULE_NEED_RCPT, RULE_REFUSED, RULE_DEFERRED,
 };
 
 static const struct {
@@ -25,6 +25,7 @@ static const struct {
 	[RULE_NEED_MAIL] = { 503, "5.5.1", "Error: need MAIL command" },
 	[RULE_NEED_RCPT] = { 554, "5.5.1", "Error: no valid recipients" },
 	[RULE_REFUSED] = { 503, "5.7.1", "Error: access denied" },
+	[RULE_DEFERRED] = { 450, "4.7.1", "Error: try again later" },
 };
 
 /* States that take commands, in which the verbs of a transaction differ; the other verbs are legal in all of them. */
@@ -36,6 +37,7 @@ static const struct {
 	[SMTP_STATE_MAIL] = { RULE_NESTED_MAIL, RULE_OK, RULE_NEED_RCPT, RULE_OK },
 	[SMTP_STATE_RCPT] = { RULE_NESTED_MAIL, RULE_OK, RULE_OK, RULE_OK },
 	[SMTP_STATE_REFUSED] = { RULE_REFUSED, RULE_REFUSED, RULE_REFUSED, RULE_REFUSED },
+	[SMTP_STATE_DEFERRED] = { RULE_DEFERRED, RULE_DEFERRED, RULE_DEFERRED, RULE_DEFERRED },
 };
 
 static enum rule look_up(enum smtp_state state, enum smtp_verb verb)
@@ -62,7 +64,7 @@ void smtp_verbs_print_matrix(struct buf *b)
 		const char *name;
 	} states[] = {
 		{ SMTP_STATE_GREETED, "greeted" }, { SMTP_STATE_READY, "ready" }, { SMTP_STATE_MAIL, "mail" },
-		{ SMTP_STATE_RCPT, "rcpt" }, { SMTP_STATE_REFUSED, "refused" },
+		{ SMTP_STATE_RCPT, "rcpt" }, { SMTP_STATE_REFUSED, "refused" }, { SMTP_STATE_DEFERRED, "deferred" },
 	};
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++) {
@@ -202,7 +204,8 @@ static void take_content(struct smtp_session *s)
 		smtp_delivery_begin(s, conf);
 }
 
-static void take_input(struct smtp_session *s)
+/* True: something was taken, so the client has begun to be waited for anew. */
+static bool take_what_is_there(struct smtp_session *s)
 {
 	bool took = false;
 
@@ -212,7 +215,7 @@ static void take_input(struct smtp_session *s)
 			if (!s->ended)
 				take_content(s);
 			if (s->ended || s->state == SMTP_STATE_CONTENT)
-				return;
+				return took;
 			took = true;
 			continue;
 		}
@@ -222,9 +225,21 @@ static void take_input(struct smtp_session *s)
 		if (!s->ended && s->state == SMTP_STATE_CONTENT)
 			smtp_session_expect(s, s->listener->timeout_data);
 	}
-	if (s->ended)
-		return;
-	smtp_session_flush(s);
+	return took;
+}
+
+static void take_input(struct smtp_session *s)
+{
+	bool took = false, was_full;
+
+	/* Commands that waited only for room for their replies are taken once there is some: nobody else comes back. */
+	do {
+		took |= take_what_is_there(s);
+		was_full = smtp_session_is_full(s);
+		if (s->ended || (s->state == SMTP_STATE_CONTENT && !was_full))
+			return;
+		smtp_session_flush(s);
+	} while (was_full && !s->ended && !smtp_session_is_full(s));
 	if (s->ended || s->busy || s->closing)
 		return;
 	if (s->eof)

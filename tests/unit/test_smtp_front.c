@@ -37,6 +37,8 @@ Test(smtp_front, the_matrix_is_that_of_rfc_5321_4_1_4)
 		"mail: HELO=ok EHLO=ok MAIL=503 RCPT=ok DATA=554 RSET=ok NOOP=ok QUIT=ok VRFY=ok HELP=ok other=ok foreign=ok\n"
 		"rcpt: HELO=ok EHLO=ok MAIL=503 RCPT=ok DATA=ok RSET=ok NOOP=ok QUIT=ok VRFY=ok HELP=ok other=ok foreign=ok\n"
 		"refused: HELO=503 EHLO=503 MAIL=503 RCPT=503 DATA=503 RSET=503 NOOP=503 QUIT=ok VRFY=503 HELP=503 other=503 "
+		"foreign=ok\n"
+		"deferred: HELO=450 EHLO=450 MAIL=450 RCPT=450 DATA=450 RSET=450 NOOP=450 QUIT=ok VRFY=450 HELP=450 other=450 "
 		"foreign=ok\n";
 	struct buf b = { 0 };
 
@@ -339,4 +341,56 @@ Test(smtp_front, a_draining_process_ends_idle_sessions_at_once_and_messages_when
 	script_client_close(&in_mail);
 	script_client_close(&in_content);
 	script_session_end();
+}
+
+Test(smtp_front, commands_that_waited_are_taken_as_soon_as_there_is_room_for_replies)
+{
+	struct script_client c;
+	struct script_worker *w = &script_workers[0];
+	size_t said;
+
+	script_session_begin(DISCARD, 1);
+	script_client_greet(&c);
+	script_answers.silent = 1u << IPC_MAIL;
+	script_client_send(&c, MAIL);
+	SCRIPT_WAIT_FOR(w->wanted && w->wanted_kind == IPC_MAIL);
+	/* More answers than a session keeps, fewer than the connection takes at once. */
+	said = 9000;
+	for (size_t i = 0; i < said; i++)
+		script_client_send(&c, "NOOP\r\n");
+	SCRIPT_WAIT_FOR(buf_len(&c.session->in) >= 6 * said);
+	script_answers.silent = 0;
+	script_worker_say(w, VERDICT_CONTINUE, NULL);
+	w->wanted = 0;
+	script_client_expect(&c, MAIL_OK);
+	for (size_t i = 0; i < said; i++)
+		script_client_expect(&c, "250 2.0.0 *\r\n");
+	script_client_close(&c);
+	script_session_end();
+}
+
+Test(smtp_front, who_was_put_off_at_helo_hears_nothing_permanent_afterwards)
+{
+	static const struct {
+		enum verdict verdict;
+		const char *helo, *after;
+	} rows[] = {
+		{ VERDICT_TEMPFAIL, "451 *\r\n", "450 4.7.1 *\r\n" },
+		{ VERDICT_REJECT, "550 *\r\n", "503 5.7.1 *\r\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct script_client c;
+
+		script_session_begin(DISCARD, 1);
+		script_client_open(&c);
+		script_client_expect(&c, "220 *\r\n");
+		script_answers.verdict[IPC_HELO] = rows[i].verdict;
+		script_client_say(&c, "EHLO client.test\r\n", rows[i].helo);
+		script_client_say(&c, MAIL, rows[i].after);
+		script_client_say(&c, "QUIT\r\n", "221 *\r\n");
+		script_client_expect_end(&c);
+		script_client_close(&c);
+		script_session_end();
+	}
 }
