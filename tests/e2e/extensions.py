@@ -129,5 +129,23 @@ def unknown(place):
     check("DSN" in offers(place), offers(place))
 
 
+@case("a message has a thousand recipients and no more, each with the longest of addresses and parameters")
+def thousand(place):
+    milter = place.milter()
+    sink = start(place, milters=[milter])
+    client = place.client().ehlo()
+    client.expect("MAIL FROM:<>", "250")
+    rcpts = [f"<{number:04}{'x' * 200}@{'y' * 40}.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{'z' * 490}"
+             for number in range(1001)]
+    for rcpt in rcpts[:1000]:
+        client.expect("RCPT TO:" + rcpt, "250")
+    client.expect("RCPT TO:" + rcpts[1000], "452 4.5.3")
+    check(client.data(message()).startswith("250"), "refused")
+    equal(sink.records()[0].rcpts, rcpts[:1000])
+    equal(sink.records()[0].sender.split(" ")[0], "<>")
+    equal(len(milter.seen("rcpt")), 1000)
+    equal(milter.errors, [])
+
+
 if __name__ == "__main__":
     main()
