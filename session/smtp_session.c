@@ -18,7 +18,6 @@
 #define READ_SIZE    (16u * 1024)
 #define INPUT_MAX    (64u * 1024)	/* bytes of commands that wait; above it we stop reading */
 #define OUTPUT_MAX   (64u * 1024)	/* bytes of replies that wait; the same */
-#define KEEP_IDLE    4096u		/* bytes a buffer keeps between commands */
 #define LINGER_MS    2000
 #define LINGER_BYTES (256u * 1024)
 
@@ -158,7 +157,7 @@ void smtp_session_flush(struct smtp_session *s)
 	}
 	if (s->ended)
 		return;
-	buf_shrink(&s->out, KEEP_IDLE);
+	buf_shrink(&s->out, 0);
 	if (s->closing && was_full && !buf_len(&s->out))
 		linger(s);
 	watch(s);
@@ -256,7 +255,8 @@ static void drain_input(struct smtp_session *s)
 
 static void read_commands(struct smtp_session *s)
 {
-	ssize_t n = recv(s->io.fd, buf_reserve(&s->in, READ_SIZE), READ_SIZE, MSG_DONTWAIT);
+	static uint8_t bytes[READ_SIZE];	/* so that a session's own memory is for what has come, not for what could come */
+	ssize_t n = recv(s->io.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -265,9 +265,17 @@ static void read_commands(struct smtp_session *s)
 		return;
 	}
 	if (n > 0)
-		buf_commit(&s->in, (size_t)n);
+		buf_append(&s->in, bytes, (size_t)n);
 	else
 		s->eof = true;
+}
+
+/* A client that waits may do so for minutes, and there may be thousands of them. */
+static void give_memory_back(struct smtp_session *s)
+{
+	buf_shrink(&s->in, 0);
+	if (!s->busy && !s->tx.queue_id[0])
+		arena_fini(&s->tx_arena);
 }
 
 static void on_io(struct io *io, int events)
@@ -292,7 +300,7 @@ static void on_io(struct io *io, int events)
 	if (!s->ended && !s->busy)
 		s->on_input(s);
 	if (!s->ended) {
-		buf_shrink(&s->in, KEEP_IDLE);
+		give_memory_back(s);
 		watch(s);
 	}
 }
