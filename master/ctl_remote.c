@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -65,10 +66,16 @@ static int connect_to(const char *path)
 	}
 	memcpy(addr.sun_path, path, len);
 
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* Blocking, with this limit: a socket with a full backlog is waited for. */
+	const struct timeval limit = { .tv_sec = SOON_MS / 1000 };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+	if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+			connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || fd_set_nonblocking(fd) < 0)) {
 		fd_close(&fd);
+		if (errno == EAGAIN)
+			errno = ETIMEDOUT;
+	}
 	return fd;
 }
 
@@ -98,6 +105,8 @@ static int send_all(int fd, struct buf *b, int64_t deadline)
 
 		if (n > 0)
 			buf_consume(b, (size_t)n);
+		else if (errno == EPIPE || errno == ECONNRESET)
+			return 0;	/* the answer may be there already: a refusal */
 		else if (errno != EAGAIN || wait_for(fd, POLLOUT, deadline) < 0)
 			return -1;
 	}
@@ -109,7 +118,7 @@ static int receive_all(int fd, struct buf *b, int64_t deadline)
 	for (;;) {
 		ssize_t n = recv(fd, buf_reserve(b, READ_BYTES), READ_BYTES, 0);
 
-		if (n == 0)
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
 			return 0;
 		if (n > 0)
 			buf_commit(b, (size_t)n);
@@ -143,8 +152,8 @@ static int read_answer(const char *path, const struct buf *b, json_t **object)
 	struct control_answer answer;
 
 	if (buf_len(b) == 0) {
-		fprintf(stderr, "milterctl: %s: the daemon closed the connection; its log says why\n", path);
-		return EX_NOPERM;
+		fprintf(stderr, "milterctl: %s: the daemon closed the connection\n", path);
+		return EX_UNAVAILABLE;
 	}
 	if (control_answer_take(b, &answer) == 1)
 		*object = json_loadb(answer.json, answer.len, 0, NULL);

@@ -14,11 +14,13 @@
 #include "common/conf.h"
 #include "master/ctl_options.h"
 #include "master/ctl_remote.h"
+#include "master/ctl_status.h"
 
 static const struct command {
 	const char *name, *arguments, *help;
 	ctl_command_fn *run;
 } commands[] = {
+	{ "status", "", "show processes, messages and milters, and why one is down", ctl_status },
 	{ "stop", "", "end milterd when running messages are finished, and wait for that; twice: now", ctl_stop },
 	{ "drain", "", "take no new clients, and end when the present ones have gone", ctl_simple },
 	{ "log", "LEVEL", "log from this level on: error, warning, notice, info, debug", ctl_simple },

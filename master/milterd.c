@@ -22,6 +22,8 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "master/command.h"
+#include "master/control.h"
 #include "master/listener.h"
 #include "master/notify.h"
 #include "master/privileges.h"
@@ -111,6 +113,23 @@ static void share_standard_error(void)
 		fcntl(STDERR_FILENO, F_SETFL, flags | O_APPEND);
 }
 
+/* Without a name in the configuration it is a convenience, and a second milterd on a machine has to do without. */
+static int open_control(const struct conf *conf, const struct privileges *privileges)
+{
+	struct buf problems = { 0 };
+	bool required;
+	int result = control_open(conf, privileges, &required, &problems);
+
+	if (result < 0 && required) {
+		log_problems(&problems);
+	} else if (result < 0) {
+		log_warning("event=no-control cause=\"%.*s\"", (int)buf_len(&problems) - 1, (char *)buf_head(&problems));
+		result = 0;
+	}
+	buf_fini(&problems);
+	return result;
+}
+
 /* Everything that needs root, then the end of being it. NULL: it did not work, and the log has why. */
 static struct listeners *open_and_drop(const struct conf *conf, const struct privileges *privileges)
 {
@@ -119,8 +138,12 @@ static struct listeners *open_and_drop(const struct conf *conf, const struct pri
 
 	if (!listeners) {
 		log_problems(&problems);
+	} else if (open_control(conf, privileges) < 0) {
+		listeners_close(listeners);
+		listeners = NULL;
 	} else if (privileges_drop(privileges) < 0) {
 		log_error("event=no-start cause=\"privileges cannot be dropped: %s\"", strerror(errno));
+		control_close();
 		listeners_close(listeners);
 		listeners = NULL;
 	}
@@ -144,7 +167,10 @@ static int serve(struct conf *conf, const struct privileges *privileges)
 	listeners = config < 0 ? NULL : open_and_drop(conf, privileges);
 	if (listeners) {
 		loop_init();
+		command_init(conf);
+		control_start(command_run);
 		status = supervisor_run(conf, privileges, listeners, config);
+		control_close();
 		notify_fini();
 		loop_fini();
 	}

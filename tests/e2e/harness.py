@@ -237,7 +237,7 @@ class Place:
         if hasattr(next_hop, "endpoint"):
             next_hop = "smtp:" + next_hop.endpoint
         text = section("milterd", {"hostname": "mx.example.org", "log": "stderr", "workers": 1, "sessions": 1,
-                                   "drain-timeout": "5s", **accounts(), **(daemon or {})})
+                                   "drain-timeout": "5s", "runtime-directory": self.path("run"), **accounts(), **(daemon or {})})
         text += section("listener smtp", {"bind": endpoint, "mode": "0666", "next-hop": next_hop, **(listener or {})})
         for milter in milters:
             own = (options or {}).get(milter.name, {})

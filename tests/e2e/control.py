@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""milterctl and the control socket of the daemon: what it shows, what it does, and local users who send garbage. TAP."""
+
+import json
+import os
+import pwd
+import random
+import socket
+import struct
+import subprocess
+
+import harness
+from harness import BUILD, Skip, case, check, equal, message, wait_for
+
+GARBAGE = 100_000
+
+
+def milterctl(place, *words, json_output=False, **popen):
+    """Exit status, standard output, standard error."""
+    argv = [os.path.join(BUILD, "milterctl"), "-f", place.path("milterd.conf")]
+    done = subprocess.run(argv + (["--json"] if json_output else []) + list(words), capture_output=True, text=True,
+                          timeout=60, check=False, **popen)
+    return done.returncode, done.stdout, done.stderr
+
+
+def status(place):
+    code, out, err = milterctl(place, "status", json_output=True)
+    equal((code, err), (0, ""))
+    return json.loads(out)
+
+
+def milter_of(place, name="milter"):
+    return next(m for m in status(place)["milters"] if m["name"] == name)
+
+
+@case("status shows processes, sessions, messages by outcome, and milters with their connections")
+def shows(place):
+    milter = place.milter()
+    place.milterd(place.sink(), [milter], {"pool.min": 1})
+    wait_for(lambda: milter_of(place)["spare"] == 1, "a spare connection")
+    client = place.client().ehlo()
+    check(client.mail(message()).startswith("250"), "refused")
+    wait_for(lambda: milter_of(place)["bound"] == 1, "the connection of the session")
+    client.envelope()
+    wait_for(lambda: milter_of(place)["busy"] == 1, "the connection of the message")
+    seen = status(place)
+    equal([(p["role"], p["slot"], p["state"], p["restarts"]) for p in seen["processes"]],
+          [("session", 0, "running", 0), ("worker", 0, "running", 0)])
+    equal([p["pid"] for p in seen["processes"]], place.daemon.children("session") + place.daemon.children("worker"))
+    equal(seen["processes"][0]["sessions"], 1)
+    equal(seen["messages"], {"accepted": 1, "rejected": 0, "deferred": 0, "discarded": 0, "quarantined": 0})
+    equal(seen["pid"], place.daemon.process.pid)
+    check(milter_of(place)["answers"] > 0 and milter_of(place)["state"] == "up", milter_of(place))
+    code, out, err = milterctl(place, "status")
+    equal((code, err), (0, ""))
+    lines = out.split("\n")
+    heads = [line.split() for line in lines if line.startswith(("PROCESS", "MILTER"))]
+    equal([head[0] for head in heads], ["PROCESS", "MILTER"])
+    check("\x1b" not in out and "messages: 1 accepted 0 rejected" in out, out)
+    column = next(line for line in lines if line.startswith("MILTER")).index("STATE")
+    equal(next(line for line in lines if line.startswith("milter "))[column:column + 2], "up")
+
+
+@case("status says since when and why a milter is down, and that a killed process was replaced")
+def down(place):
+    milter = place.milter()
+    place.milterd("discard:", [milter])
+    place.end(milter)
+    os.remove(milter.endpoint[5:])
+    wait_for(lambda: milter_of(place)["state"] == "down", "the milter to be down")
+    equal(milter_of(place)["failure"], f"{milter.endpoint}: connect: No such file or directory")
+    check(f"ago: {milter.endpoint}: connect: No such file" in milterctl(place, "status")[1], "no reason in the text")
+    os.kill(place.daemon.children("worker")[0], 9)
+    wait_for(lambda: [p["restarts"] for p in status(place)["processes"]] == [0, 1], "another worker")
+
+
+@case("log changes the level of every process, also of those started later")
+def level(place):
+    place.milterd("discard:", daemon={"log-level": "error"})
+    check("event=" not in place.daemon.output().replace("event=starting", ""), "it logs already")
+    equal(milterctl(place, "log", "debug")[0], 0)
+    os.kill(place.daemon.children("session")[0], 9)
+    wait_for(place.daemon.greets, "another session process")
+    client = place.client().ehlo()
+    check(client.mail(message()).startswith("250"), "refused")
+    wait_for(place.daemon.messages, "the line of the message")
+    equal(milterctl(place, "log", "loud")[0], 64)
+    equal(milterctl(place, "log")[0], 64)
+
+
+@case("stop comes back when the daemon has ended, and running messages are finished before")
+def stops(place):
+    place.milterd("discard:")
+    equal(milterctl(place, "stop")[:2], (0, "stopped\n"))
+    equal(place.daemon.process.wait(harness.PATIENCE), 0)
+    equal(milterctl(place, "status")[0], 69)
+    check(not os.path.exists(place.path("run/control.sock")), "its socket is left")
+
+
+@case("drain waits for the client in a message, longer than drain-timeout")
+def drains(place):
+    place.milterd("discard:", daemon={"drain-timeout": "100ms"})
+    client = place.client().ehlo()
+    client.envelope()
+    client.expect("DATA", "354")
+    equal(milterctl(place, "drain")[:2], (0, "draining\n"))
+    wait_for(lambda: status(place)["state"] == "draining", "draining")
+    check(not harness.answers(place.daemon.endpoint), "it takes new clients")
+    wait_for(lambda: status(place)["uptime_ms"] > 0 and status(place)["processes"][0]["state"] == "draining", "the child")
+    client.send(harness.dotted(message()))
+    check(client.reply().startswith("250"), "the message was lost")
+    equal(place.daemon.process.wait(harness.PATIENCE), 0)
+
+
+@case("wrong usage, no daemon, no permission and a wrong configuration have statuses of their own")
+def statuses(place):
+    place.milterd("discard:")
+    equal(milterctl(place)[0], 64)
+    equal(milterctl(place, "dance")[0], 64)
+    equal(milterctl(place, "status", "more")[0], 64)
+    equal(milterctl(place, "-s", "/nowhere", "status")[0], 69)
+    with open(place.path("bad.conf"), "w", encoding="utf-8") as f:
+        f.write("nonsense\n")
+    argv = [os.path.join(BUILD, "milterctl"), "-f", place.path("bad.conf"), "status"]
+    equal(subprocess.run(argv, capture_output=True, check=False).returncode, 78)
+    if os.getuid() != 0:
+        raise Skip("only root can be somebody else")
+    equal(os.stat(place.path("run/control.sock")).st_mode & 0o777, 0o660)
+    games = pwd.getpwnam("games")
+    os.chmod(place.path("milterd.conf"), 0o644)
+    as_stranger = {"user": games.pw_uid, "group": games.pw_gid, "extra_groups": []}
+    equal(milterctl(place, "status", **as_stranger)[0], 77)
+    # The kernel's word counts, whatever the mode of the file has become.
+    os.chmod(place.path("run/control.sock"), 0o666)
+    equal(milterctl(place, "status", **as_stranger)[0], 77)
+    as_member = {**as_stranger, "extra_groups": [pwd.getpwnam("nobody").pw_gid]}
+    equal(milterctl(place, "status", **as_member)[0], 0)
+
+
+def garbage(chance):
+    """What a local user may send: noise, lengths that lie, requests that are almost right."""
+    kind = chance.randrange(5)
+    noise = chance.randbytes(chance.randrange(64))
+    if kind == 0:
+        return noise
+    if kind == 1:
+        return struct.pack(">I", chance.choice((0, 1, 4096, 4097, 0xffffffff))) + noise
+    if kind == 2:
+        return struct.pack(">I", len(noise)) + noise
+    if kind == 3:
+        return struct.pack(">I", 7) + b"stop\0" + b"\xff\0"
+    return struct.pack(">I", 40) + b"\0" * 40
+
+
+@case(f"{GARBAGE} garbage messages and connections that say nothing change nothing", 300)
+def hostile(place):
+    place.milterd("discard:", daemon={"log-level": "warning"})
+    pids = (place.daemon.process.pid, place.daemon.children("session"), place.daemon.children("worker"))
+    before = len(os.listdir(f"/proc/{pids[0]}/fd"))
+    chance = random.Random(1)
+    path = place.path("run/control.sock")
+    for _ in range(GARBAGE):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(path)
+            try:
+                s.send(garbage(chance))
+            except OSError:
+                pass
+    silent = []
+    for _ in range(32):
+        silent.append(place.keep(Silent(path)))
+    wait_for(lambda: milterctl(place, "status")[0] == 0, "an answer although all places are taken", 30)
+    check(place.client().ehlo().mail(message()).startswith("250"), "refused")
+    equal((place.daemon.process.pid, place.daemon.children("session"), place.daemon.children("worker")), pids)
+    for s in silent:
+        s.stop()
+    wait_for(lambda: len(os.listdir(f"/proc/{pids[0]}/fd")) <= before, "all descriptors to be closed")
+    print(f"# {GARBAGE} garbage messages: pids {pids} unchanged, {before} descriptors", flush=True)
+
+
+class Silent:
+    """A connection that says nothing."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+
+    def stop(self):
+        self.socket.close()
+
+
+@case("a control socket that the configuration names must work, the usual one may be missing")
+def required(place):
+    with open(place.path("run/control.sock"), "w", encoding="utf-8"):
+        pass
+    text = harness.section("milterd", {"log": "stderr", "runtime-directory": place.path("run"), **harness.accounts()})
+    text += harness.section("listener smtp", {"bind": place.listener(), "next-hop": "discard:", "milters": "none"})
+    with open(place.path("milterd.conf"), "w", encoding="utf-8") as f:
+        f.write(text)
+    argv = [os.path.join(BUILD, "milterd"), "-f", place.path("milterd.conf")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    equal(done.returncode, 1)
+    check("no socket" in done.stderr, done.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()
