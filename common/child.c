@@ -124,6 +124,17 @@ static int take_log_level(const struct chan_record *r)
 	return 0;
 }
 
+static int take_test(struct chan_record *r)
+{
+	if (r->len != 0 || r->fd < 0 || !child.ops->on_test)
+		return -1;
+	if (child.draining)
+		return 0;
+	child.ops->on_test(r->fd);
+	r->fd = -1;
+	return 0;
+}
+
 static int on_control(struct chan *control, void *ctx, struct chan_record *r)
 {
 	(void)control;
@@ -134,6 +145,8 @@ static int on_control(struct chan *control, void *ctx, struct chan_record *r)
 		return -1;
 	if (r->type == IPC_LISTENER || r->type == IPC_PEER)
 		return take_descriptor(r);
+	if (r->type == IPC_TEST)
+		return take_test(r);
 	if (r->type == IPC_LOG_LEVEL)
 		return take_log_level(r);
 	if (r->len != 0 || r->fd >= 0)

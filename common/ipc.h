@@ -52,6 +52,8 @@ enum ipc_type {
 	IPC_DRAINED,		/* no data, before it leaves */
 	/* worker to session */
 	IPC_TRACE,		/* struct ipc_trace; only of sessions that were opened for it */
+	/* master to session process, session 0 */
+	IPC_TEST,		/* no data, with a descriptor: the client of a message test */
 };
 
 struct ipc_slot {

@@ -14,6 +14,7 @@
 #include "common/conf.h"
 #include "master/ctl_options.h"
 #include "master/ctl_remote.h"
+#include "master/ctl_test.h"
 #include "master/ctl_status.h"
 
 static const struct command {
@@ -24,6 +25,7 @@ static const struct command {
 	{ "stop", "", "end milterd when running messages are finished, and wait for that; twice: now", ctl_stop },
 	{ "drain", "", "take no new clients, and end when the present ones have gone", ctl_simple },
 	{ "log", "LEVEL", "log from this level on: error, warning, notice, info, debug", ctl_simple },
+	{ "test", "FILE", "take a message through the milters, explain and deliver nothing; test --help", ctl_test },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

@@ -8,6 +8,7 @@
 #include "session/next_hop_known.h"
 #include "session/next_hop_probe.h"
 #include "session/smtp_front.h"
+#include "session/test_front.h"
 
 #define CONTENT_SPARE (64u * 1024)	/* room a read wants behind the largest message */
 
@@ -48,14 +49,16 @@ int main(int argc, char **argv)
 {
 	static const struct child_ops ops = {
 		.on_listener = smtp_front_add_listener, .on_peer = dispatch_worker, .on_start = on_start,
-		.on_drain = on_drain,
+		.on_drain = on_drain, .on_test = test_front_add,
 	};
 	int status;
 
 	conf = child_begin("session", argc, argv, &ops);
 	dispatch_init(conf, largest_message(conf), (size_t)(conf->milterd.buffer_memory / conf->milterd.sessions));
 	smtp_front_init(conf, own_name(conf));
+	test_front_init(conf, own_name(conf));
 	status = child_run();
+	test_front_fini();
 	next_hop_probe_fini();
 	smtp_front_fini();
 	next_hop_known_fini();
