@@ -29,10 +29,10 @@ struct child_ops {
 	 * earlier one, whose process is dead. Possible at any time, also while draining. */
 	void (*on_peer)(unsigned slot, int fd);
 	void (*on_start)(void);
-	/* The client of a message test; a descriptor of the callee's. NULL: this role has none. */
-	void (*on_test)(int fd);
 	/* Finish what runs, then child_leave(). Called once; possible before on_start, which then never comes. */
 	void (*on_drain)(void);
+	/* The client of a message test; a descriptor of the callee's. NULL: this role has none. */
+	void (*on_test)(int fd);
 };
 
 /* Read the command line and descriptors, set up log, loop and resolver, forbid new privileges and die with the master.

@@ -54,8 +54,8 @@ static void on_drain(void)
 		child_leave();
 }
 
-static const struct child_ops ops = { on_listener, on_peer, on_start, on_drain };
-static const struct child_ops worker_ops = { NULL, on_peer, on_start, on_drain };
+static const struct child_ops ops = { on_listener, on_peer, on_start, on_drain, NULL };
+static const struct child_ops worker_ops = { NULL, on_peer, on_start, on_drain, NULL };
 
 __attribute__((noreturn)) static void be_child(int control, int said, const struct child_ops *with)
 {
