@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/terminal.h"
 #include "master/ctl_remote.h"
 
 #define STATUS_MS   10000
@@ -17,18 +18,6 @@
 struct column {
 	const char *title, *key;
 };
-
-/* A text of a peer may have anything in it: nothing of that reaches the terminal. UTF-8 is left alone. */
-static void put_safe(struct buf *b, const char *text)
-{
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-		/* U+0080 to U+009F are control characters too. */
-		if (*c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0))
-			buf_printf(b, "\\x%02x", *c);
-		else
-			buf_append(b, c, 1);
-	}
-}
 
 static void put_time(struct buf *b, json_int_t ms)
 {
@@ -54,7 +43,7 @@ static char *cell(const json_t *row, const char *key)
 	struct buf b = { 0 };
 
 	if (json_is_string(value))
-		put_safe(&b, json_string_value(value));
+		terminal_put(&b, json_string_value(value));
 	else if (json_is_integer(value) && len > 3 && strcmp(key + len - 3, "_ms") == 0)
 		put_time(&b, json_integer_value(value));
 	else if (json_is_integer(value))

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 
 #include "common/conf.h"
+#include "master/ctl_check.h"
 #include "master/ctl_options.h"
 #include "master/ctl_remote.h"
 #include "master/ctl_test.h"
@@ -24,6 +25,7 @@ static const struct command {
 	{ "status", "", "show processes, messages and milters, and why one is down", ctl_status },
 	{ "stop", "", "end milterd when running messages are finished, and wait for that; twice: now", ctl_stop },
 	{ "drain", "", "take no new clients, and end when the present ones have gone", ctl_simple },
+	{ "check", "", "connect to every milter of the configuration and show what it negotiates, or why not", ctl_check },
 	{ "log", "LEVEL", "log from this level on: error, warning, notice, info, debug", ctl_simple },
 	{ "test", "FILE", "take a message through the milters, explain and deliver nothing; test --help", ctl_test },
 };

@@ -34,12 +34,12 @@ const char *role_name(enum role role)
 	return roles[role].name;
 }
 
-/* The program of a role in this folder, or NULL. */
-static char *program_in(const char *folder, enum role role)
+/* A program in this folder, or NULL. */
+static char *program_in(const char *folder, const char *program)
 {
 	char path[PATH_MAX];
 	struct stat st;
-	int len = snprintf(path, sizeof(path), "%s/%s", folder, roles[role].program);
+	int len = snprintf(path, sizeof(path), "%s/%s", folder, program);
 
 	if (len < 0 || (size_t)len >= sizeof(path) || stat(path, &st) < 0 || !S_ISREG(st.st_mode) ||
 	    access(path, X_OK) < 0)
@@ -47,28 +47,35 @@ static char *program_in(const char *folder, enum role role)
 	return mem_strdup(path);
 }
 
-int spawn_init(struct buf *problems)
+char *spawn_find(const char *program, struct buf *problems)
 {
 	char own[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
-	int result = 0;
 
 	own[len > 0 ? len : 0] = '\0';
 
-	char *end = strrchr(own, '/');
+	char *end = strrchr(own, '/'), *path;
 
 	if (end)
 		*end = '\0';
+	path = end ? program_in(own, program) : NULL;
+	if (!path)
+		path = program_in(PKGLIBEXECDIR, program);
+	if (!path)
+		buf_printf(problems, "%s is neither in %s nor in %s\n", program, end ? own : "the folder of this program",
+			   PKGLIBEXECDIR);
+	return path;
+}
+
+int spawn_init(struct buf *problems)
+{
+	int result = 0;
+
 	for (enum role role = 0; role < ROLE_COUNT; role++) {
 		free(program_path[role]);
-		program_path[role] = end ? program_in(own, role) : NULL;
+		program_path[role] = spawn_find(roles[role].program, problems);
 		if (!program_path[role])
-			program_path[role] = program_in(PKGLIBEXECDIR, role);
-		if (!program_path[role]) {
-			buf_printf(problems, "%s is neither in %s nor in %s\n", roles[role].program,
-				   end ? own : "the folder of milterd", PKGLIBEXECDIR);
 			result = -1;
-		}
 	}
 	return result;
 }

@@ -16,8 +16,10 @@ enum role { ROLE_SESSION, ROLE_WORKER, ROLE_COUNT };
 /* "session", "worker" */
 const char *role_name(enum role);
 
-/* Find the programs: beside milterd itself (a build tree), else where they are installed. 0, or -1 and what is missing in
- * problems. */
+/* The path of a program of ours: beside the running one (a build tree), else where they are installed. The caller's; NULL
+ * and what is missing in problems. */
+char *spawn_find(const char *program, struct buf *problems);
+/* Find those of the roles. 0, or -1 and what is missing in problems. */
 int spawn_init(struct buf *problems);
 /* config, stats: sealed memfds, stay the caller's. account NULL: stay who we are. *control: our end of the control channel,
  * the caller's from now on. The process id, or -1 with errno. A child that cannot be exec'd says why on standard error

@@ -4,6 +4,7 @@
 set -u
 cd "${SRCDIR:-$(dirname "$0")/..}" || exit 99
 confcheck=${BUILDDIR:-.}/tests/instruments/confcheck
+milterctl=${BUILDDIR:-.}/milterctl
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 number=0
@@ -14,7 +15,7 @@ result() {	# STATUS NAME, detail on standard input
 	sed 's/^/# /'
 }
 
-echo 1..4
+echo 1..5
 
 # "SECTION OPTION DEFAULT" from the program and from lines as ".It Ic OPTION No = Ar word Pq default Li DEFAULT".
 "$confcheck" | sed 's/ *$//' | sort >"$work/options"
@@ -41,6 +42,12 @@ result $status "the examples of milterd.conf(5) are valid" <"$work/out"
 sed 's/^#\([a-z[]\)/\1/; /^milters = none$/d; s/^include = .*//' etc/milterd.conf >"$work/all.conf"
 "$confcheck" etc/milterd.conf "$work/all.conf" >"$work/out" 2>&1
 result $? "etc/milterd.conf is valid, with what is commented out too" <"$work/out"
+
+"$milterctl" -h | sed -n '1,/^Commands:/d; s/^  \([a-z]*\) .*/\1/p' | sort >"$work/commands"
+awk '$1 == ".Sh" { inside = $2 == "COMMANDS" }
+	inside && $1 == ".It" && $2 == "Cm" { print $3 }' man/milterctl.8 | sort >"$work/documented"
+[ -s "$work/commands" ] && diff "$work/commands" "$work/documented" >"$work/out" 2>&1
+result $? "milterctl(8) has every command" <"$work/out"
 
 if command -v mandoc >/dev/null; then
 	mandoc -Tlint -Wwarning man/*.[1-8] >"$work/out" 2>&1

@@ -10,6 +10,7 @@ import struct
 import subprocess
 
 import harness
+import peers
 from harness import BUILD, Skip, case, check, equal, message, wait_for
 
 GARBAGE = 100_000
@@ -201,6 +202,99 @@ def required(place):
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     equal(done.returncode, 1)
     check("no socket" in done.stderr, done.stderr)
+
+
+def checked(place, **popen):
+    """Exit status, and the results by milter."""
+    code, out, err = milterctl(place, "check", json_output=True, **popen)
+    check(out, err)
+    return code, {result["milter"]: result for result in json.loads(out)}
+
+
+@case("check shows what milters negotiate, without a daemon")
+def negotiates(place):
+    milter = place.milter()
+    place.milterd("discard:", [milter])
+    place.end(place.daemon)
+    code, results = checked(place)
+    equal((code, results["milter"]["ok"], results["milter"]["version"]), (0, True, 6))
+    code, out, _ = milterctl(place, "check")
+    equal(code, 0)
+    check(out.startswith(f"milter {milter.endpoint}: ok\n  address"), out)
+    equal(milterctl(place, "check", "more")[0], 64)
+    place.end(milter)
+    code, results = checked(place)
+    equal((code, results["milter"]["ok"]), (1, False))
+    check(results["milter"]["error"].startswith("connect: "), results)
+    with open(place.path("milterd.conf"), "a", encoding="utf-8") as f:
+        f.write("nonsense = 1\n")
+    equal(milterctl(place, "check")[0], 78)
+
+
+@case("check names the user, the socket's owner, group and mode, and the group to join")
+def forbidden(place):
+    if os.getuid() != 0:
+        raise Skip("only root can be somebody else")
+    milter = place.milter()
+    place.milterd("discard:", [milter])
+    path = milter.endpoint[5:]
+    for mode, words in ((0o660, "usermod -aG games bin"), (0o600, "the mode keeps that group out")):
+        os.chown(path, 0, pwd.getpwnam("games").pw_gid)
+        os.chmod(path, mode)
+        code, results = checked(place)
+        equal(code, 1)
+        check(f"milterd is user bin here; the socket {path} has owner root, group games and mode {mode:04o}: "
+              in results["milter"]["advice"] and words in results["milter"]["advice"], results)
+    os.chmod(path, 0o666)
+    os.chmod(place.folder, 0o700)
+    results = checked(place)[1]
+    check(f"the folder {place.folder} has owner root" in results["milter"]["advice"], results)
+    os.chmod(place.folder, 0o755)
+
+
+@case("check says of a server that is no milter what it answered")
+def foreign(place):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = type("Peer", (), {"name": "mta", "endpoint": "inet:127.0.0.1:%d" % server.getsockname()[1]})
+        place.milterd("discard:", [peer], {"timeout.connect": "2s", "pool.min": 0})
+        server.setblocking(False)
+        argv = [os.path.join(BUILD, "milterctl"), "-f", place.path("milterd.conf"), "check"]
+        accepted = []       # also the ones that the worker opened before
+
+        def ended():
+            try:
+                accepted.append(server.accept()[0])
+                accepted[-1].sendall(b"220 mx.example.org ESMTP\r\n")
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                pass
+            return process.poll() is not None
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            wait_for(ended, "the answer")
+            out = process.communicate(timeout=harness.PATIENCE)[0]
+        for connection in accepted:
+            connection.close()
+        equal(process.returncode, 1)
+        check("failed" in out and "220 mx" in out, out)
+
+
+@case("check negotiates with real filters", 240)
+def real(place):
+    found = []
+    for start in (peers.start_opendkim, peers.start_rspamd):
+        try:
+            peer = place.keep(start(place.folder))
+        except peers.Missing:
+            continue
+        peer.endpoint = "unix:" + peer.path
+        found.append(peer)
+    if not found:
+        raise Skip("neither OpenDKIM nor rspamd is installed")
+    place.milterd("discard:", found)
+    code, results = checked(place)
+    equal((code, sorted(results)), (0, sorted(peer.name for peer in found)))
+    for result in results.values():
+        check(result["version"] == 6 and "ADDHDRS" in result["actions"], result)
+    print("#", milterctl(place, "check")[1].replace("\n", "\n# "), flush=True)
 
 
 if __name__ == "__main__":
