@@ -21,6 +21,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
+#include "common/spoolfile.h"
 #include "common/wire.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
@@ -32,6 +33,7 @@ static struct {
 	struct chan *control;		/* NULL once the master is gone */
 	struct timer orphaned;		/* nobody is left who would enforce drain-timeout */
 	unsigned slot;
+	bool has_spool;
 	bool started, worked, draining, leaving;
 } child;
 
@@ -101,6 +103,30 @@ static int take_descriptor(struct chan_record *r)
 	return 0;
 }
 
+/* The folder is tried at once, so that what is wrong with it is said before it is needed. */
+static int take_spool(struct chan_record *r)
+{
+	struct ipc_slot slot;
+	struct wire w;
+	int file, reader;
+
+	wire_init(&w, r->data, r->len);
+	ipc_slot_take(&w, &slot);
+	if (!wire_finished(&w) || r->fd < 0 || child.started || child.has_spool || !child.ops->on_spool)
+		return -1;
+	child.has_spool = true;
+	file = spoolfile_create(r->fd, &reader);
+	if (file < 0) {
+		log_warning("event=no-spool cause=\"no file can be made in spool-directory: %s\"", strerror(errno));
+		return 0;
+	}
+	fd_close(&file);
+	fd_close(&reader);
+	child.ops->on_spool(r->fd);
+	r->fd = -1;
+	return 0;
+}
+
 static int take_start(void)
 {
 	if (child.started)
@@ -145,6 +171,8 @@ static int on_control(struct chan *control, void *ctx, struct chan_record *r)
 		return -1;
 	if (r->type == IPC_LISTENER || r->type == IPC_PEER)
 		return take_descriptor(r);
+	if (r->type == IPC_SPOOL)
+		return take_spool(r);
 	if (r->type == IPC_TEST)
 		return take_test(r);
 	if (r->type == IPC_LOG_LEVEL)

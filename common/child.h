@@ -25,6 +25,9 @@ struct child_ops {
 	/* A descriptor of the callee's from now on. listener: number in the configuration; several times for a listener
 	 * with several addresses. NULL: this role has none. */
 	void (*on_listener)(unsigned listener, int fd);
+	/* The folder for what does not fit into memory, at most once and before on_start; not called when no file can be
+	 * made there. The callee's. */
+	void (*on_spool)(int folder);
 	/* The channel to the peer process in this slot (workers for a session, sessions for a worker); it replaces an
 	 * earlier one, whose process is dead. Possible at any time, also while draining. */
 	void (*on_peer)(unsigned slot, int fd);

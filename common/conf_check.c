@@ -217,9 +217,6 @@ static void check_listener(const struct check *c, size_t number)
 	check_loop(c, number);
 	if (l->protocol == CONF_PROTOCOL_SMTP && !l->next_hop.count)
 		missing(c, s, "next-hop");
-	if (l->max_message_size > c->conf->milterd.buffer_memory)
-		WARNING(s, "max-message-size", "is more than buffer-memory of [milterd]: a message of that size is never "
-			"taken");
 	resolve_milters(c, number);
 }
 

@@ -343,7 +343,7 @@ static void commit_list(struct edits *e)
 static void commit_body(struct edits *e)
 {
 	struct edit_message *m = e->message;
-	struct msgbuf *body = edit_body_finish(&e->body, m->pool);
+	struct msgbuf *body = edit_body_finish(&e->body);
 
 	if (!body)
 		return;
@@ -402,10 +402,14 @@ void edit_result_put(struct buf *b, const struct edit_message *m)
 
 	result.segment_count = edit_list_segments(&m->list, result.segment);
 	if (m->body) {
+		struct spooled body;
+
+		msgbuf_read(m->body, &body);
 		result.body_replaced = true;
 		result.body_id = m->body->id;
 		result.body_generation = m->body->generation;
-		result.body_length = m->body->len;
+		result.body_memory = body.memory;
+		result.body_length = body.len;
 	}
 	edit_result_write(b, &result);
 	free(result.segment);

@@ -16,13 +16,14 @@
 struct edit_body {
 	struct msgbuf *buffer;	/* NULL: not replaced; of length 0: by nothing */
 	bool held_cr;		/* the last byte was a CR, and what it becomes depends on the next one */
+	bool ended;		/* the line end at the end is not the milter's: more of the line would come before it */
 };
 
 /* Append a chunk. 0, or -1 with *why in words (static) on a NUL, above limit bytes, or without memory. */
 int edit_body_add(struct edit_body *, struct msgbuf_pool *, size_t limit, const uint8_t *data, size_t len,
 	const char **why);
-/* End the last line and hand the buffer over; NULL when the body was not replaced. Cannot fail. */
-struct msgbuf *edit_body_finish(struct edit_body *, struct msgbuf_pool *);
+/* Hand the buffer over; NULL when the body was not replaced. */
+struct msgbuf *edit_body_finish(struct edit_body *);
 /* Give the buffer back to the pool. */
 void edit_body_drop(struct edit_body *, struct msgbuf_pool *);
 

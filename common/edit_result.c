@@ -37,6 +37,8 @@ void edit_result_write(struct buf *b, const struct edit_result *result)
 	if (result->body_replaced) {
 		wire_put_u32(b, result->body_id);
 		wire_put_u32(b, result->body_generation);
+		assert(result->body_memory <= result->body_length);
+		wire_put_u64(b, result->body_memory);
 		wire_put_u64(b, result->body_length);
 	}
 	wire_put_u32(b, (uint32_t)result->op_count);
@@ -120,10 +122,11 @@ static bool take_body(struct wire *w, struct edit_result *result)
 		return true;
 	result->body_id = wire_u32(w);
 	result->body_generation = wire_u32(w);
-	uint64_t length = wire_u64(w);
+	uint64_t memory = wire_u64(w), length = wire_u64(w);
 
+	result->body_memory = memory;
 	result->body_length = length;
-	return length <= MSGBUF_LIMIT;
+	return memory <= length && length <= MSGBUF_LIMIT;
 }
 
 static bool take_ops(struct wire *w, struct arena *arena, struct edit_result *result)

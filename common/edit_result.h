@@ -31,7 +31,7 @@ struct edit_result {
 	size_t segment_count;
 	bool body_replaced;		/* in buffer body_id of the worker, else the original body */
 	uint32_t body_id, body_generation;
-	size_t body_length;
+	size_t body_memory, body_length;	/* bytes of it in the buffer, the others are in its file; all of them */
 	struct envelope_op *op;		/* in order */
 	size_t op_count;
 	const char *quarantine;		/* the reason, or NULL */

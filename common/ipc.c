@@ -141,6 +141,8 @@ void ipc_event_put(struct buf *b, const struct ipc_event *event)
 	if (event->kind == IPC_EOM) {
 		wire_put_u32(b, event->content.buffer);
 		wire_put_u32(b, event->content.generation);
+		assert(event->content.memory <= event->content.length);
+		wire_put_u64(b, event->content.memory);
 		wire_put_u64(b, event->content.length);
 	}
 }
@@ -190,7 +192,10 @@ void ipc_event_take(struct wire *w, struct arena *arena, struct ipc_event *event
 	if (event->kind == IPC_EOM) {
 		event->content.buffer = wire_u32(w);
 		event->content.generation = wire_u32(w);
+		event->content.memory = wire_u64(w);
 		event->content.length = wire_u64(w);
+		if (event->content.memory > event->content.length)
+			w->broken = true;
 	}
 	if (!w->broken && !args_are_legal(event))
 		w->broken = true;

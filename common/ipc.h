@@ -54,6 +54,10 @@ enum ipc_type {
 	IPC_TRACE,		/* struct ipc_trace; only of sessions that were opened for it */
 	/* master to session process, session 0 */
 	IPC_TEST,		/* no data, with a descriptor: the client of a message test */
+	/* both, session 0 */
+	IPC_BUFFER_FILE,	/* struct ipc_buffer, with a descriptor: where the buffer goes on */
+	/* master to child, session 0 */
+	IPC_SPOOL,		/* struct ipc_slot, all 0; with the folder for what does not fit into memory */
 };
 
 struct ipc_slot {
@@ -95,6 +99,7 @@ enum { IPC_EVENT_WANTED = 1, IPC_EVENT_REPLAYED = 2 };
 
 struct ipc_content {
 	uint32_t buffer, generation;	/* lent by the session; released by the worker after its VERDICT or ABORT */
+	uint64_t memory;		/* bytes of it in the buffer, the others are in its file */
 	uint64_t length;		/* dots removed, CRLF line ends, last line complete */
 };
 
@@ -162,7 +167,7 @@ struct ipc_trace {
 
 /* Writers append the data of one record (chan_begin()) and assert what readers check; readers copy what must live into
  * the arena. Readers leave the reader's error set on anything malformed: a count, kind, flag, number or verdict out of
- * range, a replayed event that is wanted, a string without its NUL, a CONNECT whose family or port is none, a reply that
+ * range, a replayed event that is wanted, content with more in memory than there is, a string without its NUL, a CONNECT whose family or port is none, a reply that
  * is not in the form of smtp_reply.h or not 5xx with REJECT, 4xx with TEMPFAIL and SHUTDOWN, NULL with all others.
  * Numbers of listeners, milters and buffers are for the caller to check. It asks wire_finished() at the end. */
 void ipc_slot_put(struct buf *, const struct ipc_slot *);

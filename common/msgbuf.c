@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <uthash.h>
@@ -18,9 +17,8 @@
 #include "common/fd.h"
 #include "common/mem.h"
 
-#define SEALS_NEEDED (F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE)
-#define VIEWS_MAX    4096u
-#define FIRST_SIZE   (32u * 1024)	/* bytes; then doubling */
+#define FIRST_SIZE	(32u * 1024)	/* bytes; then doubling */
+#define BEGINNINGS_PART 4u		/* of the budget, one in so many, is for the first bytes of buffers with a file */
 
 struct owned {
 	struct msgbuf buffer;		/* first: the pool gets from one to the other */
@@ -28,6 +26,9 @@ struct owned {
 	size_t allocated;		/* bytes of the file; never less than what a reader was told */
 	uint64_t holders;		/* peers that may read this generation */
 	uint64_t mappers;		/* peers that have the descriptor */
+	int file, reader;		/* -1: all is in memory; otherwise what is behind the first memory bytes */
+	size_t memory;
+	uint64_t file_peers;		/* peers that have the reader's descriptor of the file */
 	bool put;			/* the owner is done; some holder may not be */
 	int64_t put_ms;
 	struct owned *next;		/* in pool->kept */
@@ -40,6 +41,9 @@ struct msgbuf_pool {
 	struct owned *all;		/* hash by id */
 	struct owned *kept;		/* free for the next message, the last one used first */
 	size_t kept_count;
+	int spool;			/* folder; -1: none */
+	size_t spool_above;
+	uint8_t *window;		/* MSGBUF_RESERVE_MAX bytes on their way to a file, between reserve and commit */
 	msgbuf_dropped_fn *on_dropped;
 	void *ctx;
 };
@@ -66,7 +70,17 @@ struct msgbuf_pool *msgbuf_pool_new(size_t limit, size_t budget)
 	pool->limit = limit;
 	pool->map_size = page_round(limit);
 	pool->budget = budget;
+	pool->spool = -1;
 	return pool;
+}
+
+void msgbuf_pool_spool(struct msgbuf_pool *pool, int folder, size_t above)
+{
+	fd_close(&pool->spool);
+	pool->spool = folder;
+	pool->spool_above = above;
+	if (!pool->window)
+		pool->window = mem_alloc(MSGBUF_RESERVE_MAX);
 }
 
 void msgbuf_pool_on_dropped(struct msgbuf_pool *pool, msgbuf_dropped_fn *fn, void *ctx)
@@ -95,6 +109,8 @@ static void destroy(struct msgbuf_pool *pool, struct owned *o)
 	pool->bytes -= o->allocated;
 	munmap(o->buffer.data, pool->map_size);
 	fd_close(&o->fd);
+	fd_close(&o->file);
+	fd_close(&o->reader);
 	free(o);
 	for (unsigned peer = 0; pool->on_dropped && peer < MSGBUF_PEERS; peer++)
 		if (mappers & (uint64_t)1 << peer)
@@ -110,6 +126,8 @@ void msgbuf_pool_free(struct msgbuf_pool *pool)
 	pool->on_dropped = NULL;
 	HASH_ITER(hh, pool->all, o, next)
 		destroy(pool, o);
+	fd_close(&pool->spool);
+	free(pool->window);
 	free(pool);
 }
 
@@ -125,16 +143,36 @@ static bool free_a_kept_one(struct msgbuf_pool *pool)
 	return true;
 }
 
-/* Make the file at least size bytes long. Memory is allocated here, so that writing to it cannot fail. */
+/* Bytes a buffer may grow by. What can go on in a file leaves a part of the memory to the beginnings of others. */
+static size_t memory_left(const struct msgbuf_pool *pool, size_t size)
+{
+	size_t budget = pool->budget;
+
+	if (pool->spool >= 0 && size > FIRST_SIZE)
+		budget -= budget / BEGINNINGS_PART;
+	return budget > pool->bytes ? budget - pool->bytes : 0;
+}
+
+/* As large as a buffer gets in memory, but for the little that a reader asks for at its end. */
+static size_t memory_limit(const struct msgbuf_pool *pool, size_t size)
+{
+	size_t limit = pool->map_size;
+
+	if (pool->spool >= 0 && pool->spool_above < limit)
+		limit = page_round(pool->spool_above > size ? pool->spool_above : size);
+	return limit < pool->map_size ? limit : pool->map_size;
+}
+
+/* Make the memfd at least size bytes long. Memory is allocated here, so that writing to it cannot fail. */
 static int grow(struct msgbuf_pool *pool, struct owned *o, size_t size)
 {
-	size_t wanted = o->allocated ? o->allocated : FIRST_SIZE;
+	size_t wanted = o->allocated ? o->allocated : FIRST_SIZE, limit = memory_limit(pool, size);
 
 	while (wanted < size)
 		wanted *= 2;
-	if (wanted > pool->map_size)
-		wanted = pool->map_size;
-	while (wanted - o->allocated > pool->budget - pool->bytes) {
+	if (wanted > limit)
+		wanted = limit;
+	while (wanted - o->allocated > memory_left(pool, wanted)) {
 		if (free_a_kept_one(pool))
 			continue;
 		/* No memory for growing in large steps: what is needed now may still fit. */
@@ -152,7 +190,7 @@ static int grow(struct msgbuf_pool *pool, struct owned *o, size_t size)
 	return 0;
 }
 
-static int open_file(struct msgbuf_pool *pool, struct owned *o)
+static int open_memory(struct msgbuf_pool *pool, struct owned *o)
 {
 	void *map;
 
@@ -171,8 +209,8 @@ static struct owned *create(struct msgbuf_pool *pool)
 {
 	struct owned *o = mem_alloc(sizeof(*o));
 
-	o->fd = -1;
-	if (open_file(pool, o) == 0 && grow(pool, o, FIRST_SIZE < pool->map_size ? FIRST_SIZE : pool->map_size) == 0) {
+	o->fd = o->file = o->reader = -1;
+	if (open_memory(pool, o) == 0 && grow(pool, o, FIRST_SIZE < pool->map_size ? FIRST_SIZE : pool->map_size) == 0) {
 		/* An id must never come back; a process that has used them all up starts anew. */
 		assert(pool->last_id < UINT32_MAX);
 		o->buffer.id = ++pool->last_id;
@@ -207,50 +245,110 @@ struct msgbuf *msgbuf_get(struct msgbuf_pool *pool)
 	return &o->buffer;
 }
 
+/* There is room in memory, or memory for it. */
+static bool stays_in_memory(struct msgbuf_pool *pool, struct owned *o, size_t size)
+{
+	if (o->file >= 0 || (pool->spool >= 0 && o->buffer.len >= pool->spool_above))
+		return false;
+	return size <= o->allocated || grow(pool, o, size) == 0;
+}
+
+/* From here on the message goes on in a file. */
+static int open_file(struct msgbuf_pool *pool, struct owned *o)
+{
+	if (pool->spool < 0)
+		return -1;	/* errno says why memory was not enough */
+	o->file = spoolfile_create(pool->spool, &o->reader);
+	o->memory = o->buffer.len;
+	return o->file < 0 ? -1 : 0;
+}
+
 uint8_t *msgbuf_reserve(struct msgbuf_pool *pool, struct msgbuf *buffer, size_t len, size_t *room)
 {
 	struct owned *o = owned_of(buffer);
 	size_t usable;
 
+	assert(pool->spool < 0 || len <= MSGBUF_RESERVE_MAX);
 	if (len > pool->limit - buffer->len) {
 		errno = EMSGSIZE;
 		return NULL;
 	}
-	if (buffer->len + len > o->allocated && grow(pool, o, buffer->len + len) < 0)
+	if (stays_in_memory(pool, o, buffer->len + len)) {
+		usable = o->allocated < pool->limit ? o->allocated : pool->limit;
+		*room = usable - buffer->len;
+		return buffer->data + buffer->len;
+	}
+	if (o->file < 0 && open_file(pool, o) < 0)
 		return NULL;
-	usable = o->allocated < pool->limit ? o->allocated : pool->limit;
-	*room = usable - buffer->len;
-	return buffer->data + buffer->len;
+	usable = pool->limit - buffer->len;
+	*room = usable < MSGBUF_RESERVE_MAX ? usable : MSGBUF_RESERVE_MAX;
+	return pool->window;
 }
 
-void msgbuf_commit(struct msgbuf *buffer, size_t len)
+int msgbuf_commit(struct msgbuf_pool *pool, struct msgbuf *buffer, size_t len)
 {
-	assert(len <= owned_of(buffer)->allocated - buffer->len);
+	struct owned *o = owned_of(buffer);
+
+	if (o->file < 0) {
+		assert(len <= o->allocated - buffer->len);
+	} else {
+		assert(len <= MSGBUF_RESERVE_MAX && len <= pool->limit - buffer->len);
+		if (spoolfile_write(o->file, buffer->len - o->memory, pool->window, len) < 0)
+			return -1;
+	}
 	buffer->len += len;
+	return 0;
+}
+
+static void cut(struct msgbuf *buffer, size_t len)
+{
+	struct owned *o = owned_of(buffer);
+
+	if (o->memory > len)
+		o->memory = len;
+	buffer->len = len;
 }
 
 int msgbuf_append(struct msgbuf_pool *pool, struct msgbuf *buffer, const void *data, size_t len)
 {
-	size_t room;
-	uint8_t *at = msgbuf_reserve(pool, buffer, len, &room);
+	const uint8_t *from = data;
+	size_t before = buffer->len, room;
 
-	if (!at)
-		return -1;
-	if (len)
-		memcpy(at, data, len);
-	msgbuf_commit(buffer, len);
+	do {
+		size_t part = len < MSGBUF_RESERVE_MAX ? len : MSGBUF_RESERVE_MAX;
+		uint8_t *at = msgbuf_reserve(pool, buffer, part, &room);
+
+		if (at && part)
+			memcpy(at, from, part);
+		if (!at || msgbuf_commit(pool, buffer, part) < 0) {
+			cut(buffer, before);
+			return -1;
+		}
+		from += part;
+		len -= part;
+	} while (len);
 	return 0;
 }
 
 void msgbuf_truncate(struct msgbuf *buffer, size_t len)
 {
 	assert(len <= buffer->len && !owned_of(buffer)->holders);
-	buffer->len = len;
+	cut(buffer, len);
+}
+
+void msgbuf_read(const struct msgbuf *buffer, struct spooled *content)
+{
+	const struct owned *o = (const struct owned *)buffer;
+
+	*content = (struct spooled){
+		.data = buffer->data, .memory = o->file < 0 ? buffer->len : o->memory, .len = buffer->len,
+		.file = o->reader,
+	};
 }
 
 static void recycle(struct msgbuf_pool *pool, struct owned *o)
 {
-	if (o->allocated > MSGBUF_KEEP || pool->kept_count >= MSGBUF_KEEP_FREE) {
+	if (o->allocated > MSGBUF_KEEP || o->file >= 0 || pool->kept_count >= MSGBUF_KEEP_FREE) {
 		destroy(pool, o);
 		return;
 	}
@@ -284,6 +382,19 @@ int msgbuf_lend(struct msgbuf_pool *pool, struct msgbuf *buffer, unsigned peer)
 	return has_it ? -1 : o->fd;
 }
 
+int msgbuf_lend_file(struct msgbuf *buffer, unsigned peer)
+{
+	struct owned *o = owned_of(buffer);
+	uint64_t bit = (uint64_t)1 << peer;
+	bool has_it = o->file_peers & bit;
+
+	assert(peer < MSGBUF_PEERS && (o->holders & bit));
+	if (o->file < 0)
+		return -1;
+	o->file_peers |= bit;
+	return has_it ? -1 : o->reader;
+}
+
 int msgbuf_released(struct msgbuf_pool *pool, unsigned peer, uint32_t id, uint32_t generation)
 {
 	uint64_t bit = (uint64_t)1 << peer;
@@ -310,6 +421,7 @@ void msgbuf_peer_gone(struct msgbuf_pool *pool, unsigned peer)
 	assert(peer < MSGBUF_PEERS);
 	HASH_ITER(hh, pool->all, o, next) {
 		o->mappers &= ~bit;
+		o->file_peers &= ~bit;
 		if (!(o->holders & bit))
 			continue;
 		o->holders &= ~bit;
@@ -325,109 +437,4 @@ void msgbuf_pool_tick(struct msgbuf_pool *pool, int64_t now_ms)
 	HASH_ITER(hh, pool->all, o, next)
 		if (o->put && o->holders && now_ms - o->put_ms >= MSGBUF_RELEASE_MS)
 			destroy(pool, o);
-}
-
-/* The reader's side. */
-
-struct view {
-	uint32_t id;
-	int fd;
-	const uint8_t *data;	/* MSGBUF_LIMIT bytes of address space; only what the file has may be touched */
-	size_t size;		/* bytes the file is known to have, at most what is mapped; it can only grow */
-	UT_hash_handle hh;
-};
-
-struct msgbuf_views {
-	struct view *all;
-};
-
-struct msgbuf_views *msgbuf_views_new(void)
-{
-	return mem_alloc(sizeof(struct msgbuf_views));
-}
-
-static struct view *find(struct msgbuf_views *views, uint32_t id)
-{
-	struct view *v;
-
-	HASH_FIND(hh, views->all, &id, sizeof(id), v);
-	return v;
-}
-
-static void remove_view(struct msgbuf_views *views, struct view *v)
-{
-	HASH_DEL(views->all, v);
-	munmap((void *)v->data, MSGBUF_LIMIT);
-	fd_close(&v->fd);
-	free(v);
-}
-
-void msgbuf_views_free(struct msgbuf_views *views)
-{
-	struct view *v, *next;
-
-	if (!views)
-		return;
-	HASH_ITER(hh, views->all, v, next)
-		remove_view(views, v);
-	free(views);
-}
-
-int msgbuf_views_add(struct msgbuf_views *views, uint32_t id, int fd)
-{
-	int seals = fcntl(fd, F_GET_SEALS);
-	void *map = MAP_FAILED;
-
-	/* -1, for what is no memfd, has all bits set. */
-	if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED)
-		errno = EPERM;
-	else if (find(views, id))
-		errno = EEXIST;
-	else if (HASH_COUNT(views->all) >= VIEWS_MAX)
-		errno = EMFILE;
-	else
-		map = mmap(NULL, MSGBUF_LIMIT, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (map == MAP_FAILED) {
-		fd_close(&fd);
-		return -1;
-	}
-	struct view *v = mem_alloc(sizeof(*v));
-
-	v->id = id;
-	v->fd = fd;
-	v->data = map;
-	HASH_ADD(hh, views->all, id, sizeof(v->id), v);
-	return 0;
-}
-
-const uint8_t *msgbuf_views_map(struct msgbuf_views *views, uint32_t id, size_t len)
-{
-	struct view *v = find(views, id);
-	struct stat st;
-
-	if (!v) {
-		errno = ENOENT;
-		return NULL;
-	}
-	if (len > v->size) {
-		if (fstat(v->fd, &st) < 0 || st.st_size < 0 || len > (uintmax_t)st.st_size || len > MSGBUF_LIMIT) {
-			errno = EFAULT;
-			return NULL;
-		}
-		/* The file may be larger than what is mapped of it. */
-		v->size = st.st_size < (off_t)MSGBUF_LIMIT ? (size_t)st.st_size : MSGBUF_LIMIT;
-	}
-	return v->data;
-}
-
-int msgbuf_views_drop(struct msgbuf_views *views, uint32_t id)
-{
-	struct view *v = find(views, id);
-
-	if (!v) {
-		errno = ENOENT;
-		return -1;
-	}
-	remove_view(views, v);
-	return 0;
 }

@@ -28,6 +28,7 @@
 #include "master/notify.h"
 #include "master/privileges.h"
 #include "master/spawn.h"
+#include "master/spool_folder.h"
 #include "master/supervisor.h"
 
 static const char usage[] =
@@ -136,6 +137,8 @@ static struct listeners *open_and_drop(const struct conf *conf, const struct pri
 	struct buf problems = { 0 };
 	struct listeners *listeners = spawn_init(&problems) < 0 ? NULL : listeners_open(conf, &problems);
 
+	if (listeners)
+		spool_folder_open(conf, privileges);
 	if (!listeners) {
 		log_problems(&problems);
 	} else if (open_control(conf, privileges) < 0) {
@@ -172,6 +175,7 @@ static int serve(struct conf *conf, const struct privileges *privileges)
 		status = supervisor_run(conf, privileges, listeners, config);
 		control_close();
 		notify_fini();
+		spool_folder_close();
 		loop_fini();
 	}
 	fd_close(&config);

@@ -23,6 +23,7 @@
 #include "master/notify.h"
 #include "master/restart.h"
 #include "master/spawn.h"
+#include "master/spool_folder.h"
 
 #define READY_MS 10000	/* from start to READY */
 #define LEAVE_MS 10000	/* from DRAINED to the end of the process */
@@ -312,6 +313,8 @@ static void start(struct process *p)
 	enter(p, STARTING);
 	timer_set(&p->timer, READY_MS);
 	log_info("event=child-started role=%s slot=%u pid=%ld", name(p), p->slot, (long)pid);
+	if (spool_folder_get(p->role) >= 0)
+		send_slot(p, IPC_SPOOL, 0, 0, spool_folder_get(p->role));
 	if (sv.log_level != sv.conf->milterd.log_level)
 		send_log_level(p);
 	if (p->role == ROLE_SESSION)

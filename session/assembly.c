@@ -25,18 +25,43 @@ static struct output_piece piece_of(struct smtp_session *s, const struct edit_se
 {
 	switch (segment->source) {
 	case EDIT_ORIGINAL:
-		return (struct output_piece){ s->tx.content->data + segment->offset, segment->length };
+		return (struct output_piece){ .data = s->tx.header_bytes + segment->offset, .len = segment->length };
 	case EDIT_LITERAL:
-		return (struct output_piece){ segment->literal, segment->length };
+		return (struct output_piece){ .data = segment->literal, .len = segment->length };
 	default:
 		return received(s);
 	}
 }
 
+static size_t add_spooled(struct output_piece *piece, const struct spooled *body)
+{
+	size_t n = 0;
+
+	if (body->memory)
+		piece[n++] = (struct output_piece){ .data = body->data, .len = body->memory };
+	if (body->len > body->memory)
+		piece[n++] = (struct output_piece){
+			.len = body->len - body->memory, .file = body->file, .file_at = body->file_at,
+		};
+	return n;
+}
+
+/* The body as it leaves. -1: the worker named one that it has not lent. */
+static int find_body(struct smtp_session *s, const struct edit_result *result, struct spooled *body)
+{
+	struct spooled content;
+
+	if (result->body_replaced)
+		return dispatch_body(s->dispatch, result, body);
+	msgbuf_read(s->tx.content, &content);
+	*body = spooled_from(&content, s->tx.header.body_offset);
+	return 0;
+}
+
 const struct output_piece *assembly_make(struct smtp_session *s, const struct edit_result *result, size_t *count)
 {
-	struct output_piece *piece = arena_alloc(&s->tx_arena, (result->segment_count + 2) * sizeof(*piece));
-	const struct msgbuf *content = s->tx.content;
+	struct output_piece *piece = arena_alloc(&s->tx_arena, (result->segment_count + 3) * sizeof(*piece));
+	struct spooled body;
 	size_t n = 0;
 
 	for (size_t i = 0; i < result->segment_count; i++) {
@@ -44,20 +69,11 @@ const struct output_piece *assembly_make(struct smtp_session *s, const struct ed
 		if (piece[n].len)
 			n++;
 	}
-	struct output_piece body = {
-		content->data + s->tx.header.body_offset, content->len - s->tx.header.body_offset,
-	};
-
-	if (result->body_replaced) {
-		body.len = result->body_length;
-		body.data = dispatch_body(s->dispatch, result->body_id, result->body_generation, body.len);
-		if (!body.data)
-			return NULL;
-	}
+	if (find_body(s, result, &body) < 0)
+		return NULL;
 	if (s->tx.header.separator || body.len)
-		piece[n++] = (struct output_piece){ (const uint8_t *)line_end, 2 };
-	if (body.len)
-		piece[n++] = body;
+		piece[n++] = (struct output_piece){ .data = (const uint8_t *)line_end, .len = 2 };
+	n += add_spooled(piece + n, &body);
 	*count = n;
 	return piece;
 }

@@ -115,10 +115,14 @@ static const struct entry *newest(const struct dispatch *d)
 
 static void lend_content(struct dispatch *d)
 {
-	int fd = msgbuf_lend(contents, d->content, worker_link_slot(d->link));
+	unsigned slot = worker_link_slot(d->link);
+	int fd = msgbuf_lend(contents, d->content, slot);
 
 	if (fd >= 0)
 		worker_link_send_buffer(d->link, IPC_BUFFER, d->content->id, d->content->generation, fd);
+	fd = msgbuf_lend_file(d->content, slot);
+	if (fd >= 0)
+		worker_link_send_buffer(d->link, IPC_BUFFER_FILE, d->content->id, d->content->generation, fd);
 }
 
 static void send_entry(struct dispatch *d, const struct entry *e)
@@ -466,8 +470,12 @@ bool dispatch_event(struct dispatch *d, struct ipc_event *event, struct msgbuf *
 	event->number = ++d->last;
 	event->flags = 0;
 	if (event->kind == IPC_EOM) {
+		struct spooled bytes;
+
+		msgbuf_read(content, &bytes);
 		event->content = (struct ipc_content){
-			.buffer = content->id, .generation = content->generation, .length = content->len,
+			.buffer = content->id, .generation = content->generation, .memory = bytes.memory,
+			.length = bytes.len,
 		};
 		d->content = content;
 	}
@@ -500,17 +508,15 @@ void dispatch_forget_rcpt(struct dispatch *d)
 		truncate_journal(d, d->count - 1);
 }
 
-const uint8_t *dispatch_body(struct dispatch *d, uint32_t id, uint32_t generation, size_t len)
+int dispatch_body(struct dispatch *d, const struct edit_result *result, struct spooled *body)
 {
-	const uint8_t *data;
-
-	assert(!d->body_link);
-	data = d->link ? worker_link_hold(d->link, id, generation, len) : NULL;
-	if (data) {
-		d->body_link = d->link;
-		d->body_id = id;
-	}
-	return data;
+	assert(!d->body_link && result->body_replaced);
+	if (!d->link || worker_link_hold(d->link, result->body_id, result->body_generation, result->body_memory,
+					 result->body_length, body) < 0)
+		return -1;
+	d->body_link = d->link;
+	d->body_id = result->body_id;
+	return 0;
 }
 
 void dispatch_release_body(struct dispatch *d)

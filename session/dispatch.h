@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/conf.h"
+#include "common/edit_result.h"
 #include "common/ipc.h"
 #include "common/msgbuf.h"
 #include "common/wire.h"
@@ -53,9 +54,9 @@ void dispatch_abort(struct dispatch *);
 /* The recipient asked about last was refused by a verdict: it is no part of the transaction. */
 void dispatch_forget_rcpt(struct dispatch *);
 
-/* A body that a milter has replaced, as named in the verdict of EOM, mapped; NULL when the worker has not lent it. It
- * stays readable until dispatch_release_body(), even when the worker dies. At most one per dispatch. */
-const uint8_t *dispatch_body(struct dispatch *, uint32_t id, uint32_t generation, size_t len);
+/* The body that a milter has replaced, as named in the verdict of EOM. 0, or -1 when the worker has not lent it. It stays
+ * readable until dispatch_release_body(), even when the worker dies. At most one per dispatch. */
+int dispatch_body(struct dispatch *, const struct edit_result *, struct spooled *body);
 /* Fine when there is none. */
 void dispatch_release_body(struct dispatch *);
 

@@ -33,6 +33,11 @@ static size_t largest_message(const struct conf *conf)
 
 static const struct conf *conf;
 
+static void on_spool(int folder)
+{
+	msgbuf_pool_spool(dispatch_content(), folder, (size_t)conf->milterd.spool_above);
+}
+
 static void on_start(void)
 {
 	next_hop_probe_start(conf, own_name(conf));
@@ -48,8 +53,8 @@ static void on_drain(void)
 int main(int argc, char **argv)
 {
 	static const struct child_ops ops = {
-		.on_listener = smtp_front_add_listener, .on_peer = dispatch_worker, .on_start = on_start,
-		.on_drain = on_drain, .on_test = test_front_add,
+		.on_listener = smtp_front_add_listener, .on_spool = on_spool, .on_peer = dispatch_worker,
+		.on_start = on_start, .on_drain = on_drain, .on_test = test_front_add,
 	};
 	int status;
 

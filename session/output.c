@@ -6,6 +6,10 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/spoolfile.h"
+
+#define WINDOW_SIZE (128u * 1024)
+
 enum {
 	LINE_START,
 	DOT_DOUBLED,	/* the first of two dots is out; the next byte is the dot of the piece */
@@ -18,9 +22,18 @@ enum step { STEP_END, STEP_VECTOR, STEP_BROKEN };
 static const char line_end[] = "\r\n";
 #define LINE_END_LENGTH (sizeof(line_end) - 1)
 
+/* Bytes of a piece that is in a file. */
+static struct {
+	uint64_t output;	/* 0: nobody's */
+	size_t piece, at, len;
+	uint8_t bytes[WINDOW_SIZE];
+} window;
+
 void output_init(struct output *o, const struct output_piece *piece, size_t count)
 {
-	*o = (struct output){ .piece = piece, .count = count, .state = LINE_START };
+	static uint64_t number;
+
+	*o = (struct output){ .piece = piece, .count = count, .number = ++number, .state = LINE_START };
 }
 
 static void skip_to_bytes(struct output *o)
@@ -31,21 +44,65 @@ static void skip_to_bytes(struct output *o)
 	}
 }
 
+static bool is_in_window(const struct output *o)
+{
+	return window.output == o->number && window.piece == o->at && o->offset >= window.at &&
+	       o->offset - window.at < window.len;
+}
+
+/* Read on. What is scanned and sent is this copy: the file may change meanwhile. */
+static bool move_window(const struct output *o)
+{
+	const struct output_piece *piece = &o->piece[o->at];
+	size_t left = piece->len - o->offset, len = left < WINDOW_SIZE ? left : WINDOW_SIZE;
+
+	window.output = 0;
+	if (spoolfile_read(piece->file, piece->file_at + o->offset, window.bytes, len) < 0)
+		return false;
+	/* A line end is not cut in two. */
+	if (len < left && window.bytes[len - 1] == '\r')
+		len--;
+	window.output = o->number;
+	window.piece = o->at;
+	window.at = o->offset;
+	window.len = len;
+	return true;
+}
+
+/* The bytes at the position, *left of them in a row. NULL: they cannot be read. */
+static const uint8_t *bytes_here(const struct output *o, size_t *left)
+{
+	const struct output_piece *piece = &o->piece[o->at];
+
+	if (piece->data) {
+		*left = piece->len - o->offset;
+		return piece->data + o->offset;
+	}
+	if (!is_in_window(o) && !move_window(o))
+		return NULL;
+	*left = window.len - (o->offset - window.at);
+	return window.bytes + (o->offset - window.at);
+}
+
 /* The byte behind the end of the current piece, or -1. */
 static int byte_after_piece(const struct output *o)
 {
 	for (size_t i = o->at + 1; i < o->count; i++) {
-		if (o->piece[i].len)
-			return o->piece[i].data[0];
+		const struct output_piece *piece = &o->piece[i];
+		uint8_t byte;
+
+		if (!piece->len)
+			continue;
+		if (piece->data)
+			return piece->data[0];
+		return spoolfile_read(piece->file, piece->file_at, &byte, 1) < 0 ? -1 : byte;
 	}
 	return -1;
 }
 
-/* The end of what one vector may hold: limit bytes, but never between CR and LF, as far as they are in one piece. */
-static const uint8_t *vector_limit(const struct output *o, const uint8_t *start, size_t limit)
+/* The end of what one vector may hold: limit bytes, but never between CR and LF, as far as they are in one place. */
+static const uint8_t *vector_limit(const uint8_t *start, size_t left, size_t limit)
 {
-	size_t left = o->piece[o->at].len - o->offset;
-
 	if (left <= limit)
 		return start + left;
 	return start + limit + (start[limit - 1] == '\r');
@@ -85,15 +142,19 @@ static enum step step(struct output *o, struct iovec *v, size_t limit)
 	if (o->at == o->count)
 		return step_tail(o, v);
 
-	const uint8_t *data = o->piece[o->at].data, *start = data + o->offset;
-	const uint8_t *end = vector_limit(o, start, limit), *p = start;
+	size_t left = 0;
+	const uint8_t *start = bytes_here(o, &left), *p = start;
+
+	if (!start)
+		return STEP_BROKEN;
+	const uint8_t *end = vector_limit(start, left, limit);
 
 	if (o->state == DOT_DOUBLED)
 		o->state = TEXT;
 	while (p < end) {
 		if (o->state == LINE_START && *p == '.') {
 			*v = (struct iovec){ (void *)start, (size_t)(p + 1 - start) };
-			o->offset = (size_t)(p - data);
+			o->offset += (size_t)(p - start);
 			o->state = DOT_DOUBLED;
 			return STEP_VECTOR;
 		}
@@ -111,17 +172,25 @@ static enum step step(struct output *o, struct iovec *v, size_t limit)
 		o->state = lf ? LINE_START : p[-1] == '\r' ? CR : TEXT;
 	}
 	*v = (struct iovec){ (void *)start, (size_t)(end - start) };
-	o->offset = (size_t)(end - data);
+	o->offset += (size_t)(end - start);
 	return STEP_VECTOR;
+}
+
+/* The next step would move the window. */
+static bool leaves_window(struct output *o)
+{
+	skip_to_bytes(o);
+	return o->at < o->count && !o->piece[o->at].data && !is_in_window(o);
 }
 
 size_t output_next(struct output *o, struct iovec *vectors, size_t max, size_t limit)
 {
 	struct output ahead = *o;
 	size_t count = 0;
+	bool window_used = false;
 
 	assert(limit > 0);
-	while (!o->broken && count < max && limit) {
+	while (!o->broken && count < max && limit && !(window_used && leaves_window(&ahead))) {
 		enum step result = step(&ahead, &vectors[count], limit);
 
 		if (result == STEP_END)
@@ -130,6 +199,7 @@ size_t output_next(struct output *o, struct iovec *vectors, size_t max, size_t l
 			o->broken = true;
 			return 0;
 		}
+		window_used |= ahead.at < o->count && !o->piece[ahead.at].data;
 		limit -= vectors[count].iov_len < limit ? vectors[count].iov_len : limit;
 		count++;
 	}

@@ -1,5 +1,7 @@
-/* output.h - a message on its way out: pieces in memory become dot-stuffed SMTP content without being copied
+/* output.h - a message on its way out: pieces become dot-stuffed SMTP content, those in memory without being copied
  *
+ * Of a piece in a file one window is in memory, which all messages share: vectors must be written before anything else
+ * here is called. A file that is too short breaks the message.
  * Whatever the pieces are, what comes out are lines that end in CRLF (a last line without one gets it), a line that
  * starts with a dot gets another, and there is no CRLF.CRLF: the final dot is the caller's, and a write of its own.
  */
@@ -12,16 +14,19 @@
 #include <sys/uio.h>
 
 struct output_piece {
-	const uint8_t *data;
+	const uint8_t *data;	/* NULL: in a file */
 	size_t len;
+	int file;		/* the caller's */
+	size_t file_at;		/* where in it the piece begins */
 };
 
 struct output {
 	const struct output_piece *piece;	/* the caller's; must live until the end */
 	size_t count;
+	uint64_t number;	/* whose window it is */
 	size_t at, offset;	/* next byte to be put out; behind the last piece: bytes of the added line end */
 	uint8_t state;
-	bool broken;		/* a bare CR or LF or a NUL: nothing more comes out, the message must not be sent */
+	bool broken;		/* a bare CR or LF, a NUL, or bytes that cannot be read: nothing more comes out, the message must not be sent */
 	uint64_t bytes;		/* of the pieces put out, without stuffing */
 };
 

@@ -97,7 +97,7 @@ static int take_result(struct smtp_session *s, struct wire *rest)
 {
 	struct edit_result result = { 0 };
 
-	edit_result_take(rest, &s->tx_arena, s->tx.content->data, s->tx.header.length, &result);
+	edit_result_take(rest, &s->tx_arena, s->tx.header_bytes, s->tx.header.length, &result);
 	if (!wire_finished(rest))
 		return -1;
 	deliver(s, &result);

@@ -53,7 +53,8 @@ struct smtp_tx {
 
 	struct smtp_data data;
 	struct msgbuf *content;		/* NULL after a failure */
-	struct header_block header;	/* of the content, once it was judged */
+	const uint8_t *header_bytes;	/* the header block and more, once the content was judged */
+	struct header_block header;	/* of the content */
 	uint64_t size;			/* bytes received, also those that were thrown away */
 	int failure;			/* errno of the buffer: the content is read to its end and refused */
 

@@ -263,7 +263,7 @@ static int on_eom_verdict(struct test *t, const struct ipc_verdict *v, struct wi
 		finish_refused(t, v);
 		return 0;
 	}
-	edit_result_take(rest, &s->tx_arena, s->tx.content->data, s->tx.header.length, &result);
+	edit_result_take(rest, &s->tx_arena, s->tx.header_bytes, s->tx.header.length, &result);
 	if (!wire_finished(rest)) {
 		fail(t, "the worker's result is not legal");
 		return -1;

@@ -8,7 +8,7 @@
 #include <utlist.h>
 
 #include "common/mem.h"
-#include "common/msgbuf.h"
+#include "common/msgbuf_views.h"
 
 struct held {
 	uint32_t id, generation;
@@ -39,10 +39,12 @@ static int take_buffer(struct worker_link *l, struct chan_record *record, const 
 
 	switch (record->type) {
 	case IPC_BUFFER:
+	case IPC_BUFFER_FILE:
 		if (fd < 0)
 			return -1;
 		record->fd = -1;
-		return msgbuf_views_add(l->views, buffer->id, fd);
+		return record->type == IPC_BUFFER ? msgbuf_views_add(l->views, buffer->id, fd)
+						  : msgbuf_views_add_file(l->views, buffer->id, fd);
 	case IPC_BUFFER_DROP:
 		if (!h)
 			return msgbuf_views_drop(l->views, buffer->id);
@@ -60,10 +62,11 @@ static int on_record(struct chan *chan, void *ctx, struct chan_record *record)
 	struct wire w;
 
 	(void)chan;
-	if (record->type != IPC_BUFFER && record->fd >= 0)
+	if (record->type != IPC_BUFFER && record->type != IPC_BUFFER_FILE && record->fd >= 0)
 		return -1;
 	switch (record->type) {
 	case IPC_BUFFER:
+	case IPC_BUFFER_FILE:
 	case IPC_BUFFER_DROP:
 	case IPC_RELEASE:
 		wire_init(&w, record->data, record->len);
@@ -142,18 +145,17 @@ void worker_link_send_buffer(struct worker_link *l, uint16_t type, uint32_t id, 
 	buf_fini(&data);
 }
 
-const uint8_t *worker_link_hold(struct worker_link *l, uint32_t id, uint32_t generation, size_t len)
+int worker_link_hold(struct worker_link *l, uint32_t id, uint32_t generation, size_t memory, size_t len,
+	struct spooled *content)
 {
-	const uint8_t *data = find_held(l, id) ? NULL : msgbuf_views_map(l->views, id, len);
-
-	if (!data)
-		return NULL;
+	if (find_held(l, id) || msgbuf_views_read(l->views, id, memory, len, content) < 0)
+		return -1;
 	struct held *h = mem_alloc(sizeof(*h));
 
 	h->id = id;
 	h->generation = generation;
 	LL_PREPEND(l->held, h);
-	return data;
+	return 0;
 }
 
 void worker_link_give_back(struct worker_link *l, uint32_t id)

@@ -11,6 +11,7 @@
 
 #include "common/chan.h"
 #include "common/ipc.h"
+#include "common/spoolfile.h"
 
 struct worker_link;
 
@@ -33,9 +34,10 @@ struct chan *worker_link_chan(struct worker_link *);
 unsigned *worker_link_sessions(struct worker_link *);
 void worker_link_send_buffer(struct worker_link *, uint16_t type, uint32_t id, uint32_t generation, int fd);
 
-/* Hold a buffer of the worker: its first len bytes stay readable until given back, whatever happens to the worker.
- * NULL when it was not lent, is held already or is shorter. */
-const uint8_t *worker_link_hold(struct worker_link *, uint32_t id, uint32_t generation, size_t len);
+/* Hold a buffer of the worker: its first len bytes, memory of them not in its file, stay readable until given back,
+ * whatever happens to the worker. 0, or -1 when it was not lent, is held already or is shorter. */
+int worker_link_hold(struct worker_link *, uint32_t id, uint32_t generation, size_t memory, size_t len,
+	struct spooled *);
 void worker_link_give_back(struct worker_link *, uint32_t id);
 
 #endif

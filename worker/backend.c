@@ -297,14 +297,16 @@ static void take_optneg(struct backend *b, const struct milter_optneg *answer)
 
 static void put_content(struct backend *b, uint8_t command)
 {
+	const char *why = "";
+
 	if (command == SMFIC_BODYEOB)
 		b->ops->on_eom(b->ctx);
 	if (command == SMFIC_EOH)
 		put_macros(b, MILTER_STAGE_EOH, command, b->send_scope);
 	else if (command == SMFIC_BODYEOB)
 		put_macros(b, MILTER_STAGE_EOM, command, b->send_scope);
-	if (backend_send_next(&b->send, &b->out) < 0) {
-		doom(b, "a header field is too long for a milter packet");
+	if (backend_send_next(&b->send, &b->out, &why) < 0) {
+		doom(b, why);
 		return;
 	}
 	note_sent(b, command, backend_answers_content(b->options.protocol, command));

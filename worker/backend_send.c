@@ -18,7 +18,7 @@ static void settle(struct backend_send *s)
 	if (s->part == BACKEND_SEND_EOH && (s->protocol & SMFIP_NOEOH))
 		s->part = BACKEND_SEND_BODY;
 	if (s->part == BACKEND_SEND_BODY &&
-	    ((s->protocol & SMFIP_NOBODY) || s->offset == s->content.body_len))
+	    ((s->protocol & SMFIP_NOBODY) || s->offset == s->content.body.len))
 		s->part = BACKEND_SEND_EOM;
 }
 
@@ -61,44 +61,59 @@ bool backend_send_may(const struct backend_send *s, const struct owed *owed, con
 	return write_ahead || !owed->count;
 }
 
-static int put_header(struct backend_send *s, struct outbox *out)
+static int put_header(struct backend_send *s, struct outbox *out, const char **why)
 {
 	const char *name, *value;
 	size_t name_len, value_len;
 
 	edit_header_get(s->content.message, s->position++, s->protocol & SMFIP_HDR_LEADSPC, &name, &name_len, &value,
 			&value_len);
-	if (name_len + value_len + 2 > PACKET_DATA_MAX)
+	if (name_len + value_len + 2 > PACKET_DATA_MAX) {
+		*why = "a header field is too long for a milter packet";
 		return -1;
+	}
 	milter_put_header(&out->bytes, name, name_len, value, value_len);
 	return 0;
 }
 
-static void put_body(struct backend_send *s, struct outbox *out)
+/* What is in memory stays there until it is written; what is in a file is copied. */
+static int put_body(struct backend_send *s, struct outbox *out, const char **why)
 {
-	size_t len = s->content.body_len - s->offset;
+	const struct spooled *body = &s->content.body;
+	size_t len = body->len - s->offset;
+	uint8_t *copy;
 
 	if (len > MILTER_CHUNK_SIZE)
 		len = MILTER_CHUNK_SIZE;
 	milter_put_head(&out->bytes, SMFIC_BODY, len);
-	outbox_refer(out, s->content.body + s->offset, len);
+	if (len <= body->memory && s->offset <= body->memory - len) {
+		outbox_refer(out, body->data + s->offset, len);
+	} else {
+		copy = buf_reserve(&out->bytes, len);
+		if (spooled_read(body, s->offset, copy, len) < 0) {
+			*why = "the message cannot be read";
+			return -1;
+		}
+		buf_commit(&out->bytes, len);
+	}
 	s->offset += len;
+	return 0;
 }
 
-int backend_send_next(struct backend_send *s, struct outbox *out)
+int backend_send_next(struct backend_send *s, struct outbox *out, const char **why)
 {
 	int result = 0;
 
 	switch (s->part) {
 	case BACKEND_SEND_HEADERS:
-		result = put_header(s, out);
+		result = put_header(s, out, why);
 		break;
 	case BACKEND_SEND_EOH:
 		milter_put_bare(&out->bytes, SMFIC_EOH);
 		s->part = BACKEND_SEND_BODY;
 		break;
 	case BACKEND_SEND_BODY:
-		put_body(s, out);
+		result = put_body(s, out, why);
 		break;
 	case BACKEND_SEND_EOM:
 		milter_put_bare(&out->bytes, SMFIC_BODYEOB);
@@ -116,6 +131,6 @@ void backend_send_skip(struct backend_send *s, uint8_t command)
 	if (command == SMFIC_HEADER)
 		s->position = edit_header_count(s->content.message);
 	else if (command == SMFIC_BODY)
-		s->offset = s->content.body_len;
+		s->offset = s->content.body.len;
 	settle(s);
 }

@@ -17,8 +17,7 @@
 /* A message as this milter sees it. Everything must live until the milter's verdict. */
 struct backend_content {
 	struct edit_message *message;	/* the header fields */
-	const uint8_t *body;
-	size_t body_len;
+	struct spooled body;
 };
 
 enum backend_send_part { BACKEND_SEND_HEADERS, BACKEND_SEND_EOH, BACKEND_SEND_BODY, BACKEND_SEND_EOM, BACKEND_SEND_END };
@@ -37,8 +36,9 @@ uint8_t backend_send_peek(const struct backend_send *);
 /* There is a next packet, and it may be queued now. The end of the message waits for every answer, so that a stray
  * CONTINUE never passes for its verdict; what comes before it may be written ahead, within limits. */
 bool backend_send_may(const struct backend_send *, const struct owed *, const struct outbox *, bool write_ahead);
-/* Queue that packet. 0, or -1 when it is larger than a milter reads: then this message cannot be shown to it. */
-int backend_send_next(struct backend_send *, struct outbox *);
+/* Queue that packet. 0, or -1 with *why in words (static) when it is larger than a milter reads, or its bytes cannot be
+ * read: then this message cannot be shown to it. */
+int backend_send_next(struct backend_send *, struct outbox *, const char **why);
 /* The milter wants no more packets of this command. */
 void backend_send_skip(struct backend_send *, uint8_t command);
 

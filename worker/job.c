@@ -46,7 +46,7 @@ struct job {
 	/* Of the message, from EOM on. */
 	bool has_content;
 	struct ipc_content content;
-	const uint8_t *data;
+	struct spooled bytes;		/* of the content */
 	struct arena arena;		/* the header block, in private memory, and its fields */
 	struct edit_message *message;
 	struct backend_content shown;	/* what the seat at work is shown */
@@ -108,7 +108,6 @@ static void end_content(struct job *j)
 	if (j->has_content)
 		j->ops->on_release(j->ctx, &j->content);
 	j->has_content = false;
-	j->data = NULL;
 }
 
 /* For the milters; the session may still go on with the message. */
@@ -279,28 +278,33 @@ static void answer_continue(struct job *j)
 /* ---- content ---- */
 
 /* Bytes at the start that hold the header block, found in memory that another process may write: only a hint. */
-static size_t header_bytes(const uint8_t *data, size_t len)
+static size_t header_bytes(const struct spooled *bytes)
 {
-	const uint8_t *end = memmem(data, len < HEADER_BYTES_MAX ? len : HEADER_BYTES_MAX, "\r\n\r\n", 4);
+	size_t memory = bytes->memory < HEADER_BYTES_MAX ? bytes->memory : HEADER_BYTES_MAX;
+	const uint8_t *end = memmem(bytes->data, memory, "\r\n\r\n", 4);
 
 	if (end)
-		return (size_t)(end - data) + 4;
-	return len < HEADER_BYTES_MAX + 1 ? len : HEADER_BYTES_MAX + 1;
+		return (size_t)(end - bytes->data) + 4;
+	return bytes->len < HEADER_BYTES_MAX + 1 ? bytes->len : HEADER_BYTES_MAX + 1;
 }
 
 /* What is parsed is parsed in private memory, so that it cannot change under the parser. 0, or -1 with *why. */
 static int open_message(struct job *j, const char **why)
 {
 	struct header_block block;
-	size_t len = (size_t)j->content.length, size = header_bytes(j->data, len);
-	uint8_t *header = (uint8_t *)arena_strndup(&j->arena, j->data, size);
+	size_t size = header_bytes(&j->bytes);
+	uint8_t *header = arena_alloc(&j->arena, size + 1);
 
+	if (spooled_read(&j->bytes, 0, header, size) < 0) {
+		*why = "Message cannot be read";
+		return -1;
+	}
 	if (header_parse(&j->arena, header, size, HEADER_FIELDS_MAX, HEADER_BYTES_MAX, &block, why) < 0)
 		return -1;
 	j->message = edit_message_new(&block, header, j->shared->bodies,
 				      (size_t)j->listener->max_message_size + BODY_MORE);
 	j->shown = (struct backend_content){
-		.message = j->message, .body = j->data + block.body_offset, .body_len = len - block.body_offset,
+		.message = j->message, .body = spooled_from(&j->bytes, block.body_offset),
 	};
 	return 0;
 }
@@ -318,8 +322,7 @@ static void answer_unreadable(struct job *j, const char *why)
 /* -1: it was not lent to us. */
 static int map_content(struct job *j)
 {
-	j->data = j->content.length <= MSGBUF_LIMIT ? j->ops->on_content(j->ctx, &j->content) : NULL;
-	return j->data ? 0 : -1;
+	return j->content.length <= MSGBUF_LIMIT ? j->ops->on_content(j->ctx, &j->content, &j->bytes) : -1;
 }
 
 /* The body as the milters before have left it. */
@@ -327,10 +330,8 @@ static const struct backend_content *content_for_next(struct job *j)
 {
 	const struct msgbuf *body = edit_message_body(j->message);
 
-	if (body) {
-		j->shown.body = body->data;
-		j->shown.body_len = body->len;
-	}
+	if (body)
+		msgbuf_read(body, &j->shown.body);
 	return &j->shown;
 }
 

@@ -25,8 +25,8 @@ struct job_ops {
 	void (*on_verdict)(void *ctx, uint64_t session, const struct ipc_verdict *, const struct buf *edits,
 		struct msgbuf *body);
 	void (*on_eom_begun)(void *ctx, uint64_t session, unsigned milter);
-	/* The content, valid until on_release; NULL when the buffer was not lent. */
-	const uint8_t *(*on_content)(void *ctx, const struct ipc_content *);
+	/* The content, at most MSGBUF_LIMIT bytes, valid until on_release. 0, or -1 when it was not lent. */
+	int (*on_content)(void *ctx, const struct ipc_content *, struct spooled *);
 	void (*on_release)(void *ctx, const struct ipc_content *);
 	/* After job_trace(): what is told and said. */
 	void (*on_trace)(void *ctx, uint64_t session, const struct ipc_trace *);

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/mem.h"
+#include "common/msgbuf_views.h"
 #include "common/wire.h"
 
 #define TICK_MS 1000
@@ -60,6 +61,9 @@ static void lend(struct link *l, struct msgbuf *body)
 
 	if (fd >= 0)
 		send_buffer(l, IPC_BUFFER, body->id, body->generation, fd);
+	fd = msgbuf_lend_file(body, l->slot);
+	if (fd >= 0)
+		send_buffer(l, IPC_BUFFER_FILE, body->id, body->generation, fd);
 }
 
 static void on_verdict(void *ctx, uint64_t session, const struct ipc_verdict *v, const struct buf *edits,
@@ -93,11 +97,11 @@ static void on_eom_begun(void *ctx, uint64_t session, unsigned milter)
 	chan_flush(l->chan);
 }
 
-static const uint8_t *on_content(void *ctx, const struct ipc_content *content)
+static int on_content(void *ctx, const struct ipc_content *content, struct spooled *bytes)
 {
 	struct link *l = ctx;
 
-	return msgbuf_views_map(l->views, content->buffer, (size_t)content->length);
+	return msgbuf_views_read(l->views, content->buffer, (size_t)content->memory, (size_t)content->length, bytes);
 }
 
 static void on_release(void *ctx, const struct ipc_content *content)
@@ -191,12 +195,17 @@ static int take_buffer_record(struct link *l, struct chan_record *record, struct
 	int fd = record->fd;
 
 	ipc_buffer_take(w, &buffer);
-	if (!wire_finished(w) || record->session || (fd >= 0) != (record->type == IPC_BUFFER))
+	bool brings_fd = record->type == IPC_BUFFER || record->type == IPC_BUFFER_FILE;
+
+	if (!wire_finished(w) || record->session || (fd >= 0) != brings_fd)
 		return -1;
 	switch (record->type) {
 	case IPC_BUFFER:
 		record->fd = -1;
 		return msgbuf_views_add(l->views, buffer.id, fd);
+	case IPC_BUFFER_FILE:
+		record->fd = -1;
+		return msgbuf_views_add_file(l->views, buffer.id, fd);
 	case IPC_BUFFER_DROP:
 		return drop_buffer(l, buffer.id);
 	default:
@@ -218,6 +227,7 @@ static int on_record(struct chan *chan, void *ctx, struct chan_record *record)
 	case IPC_CLOSE:
 		return take_session_record(l, record, &w);
 	case IPC_BUFFER:
+	case IPC_BUFFER_FILE:
 	case IPC_BUFFER_DROP:
 	case IPC_RELEASE:
 		return take_buffer_record(l, record, &w);

@@ -60,6 +60,11 @@ static void on_peer(unsigned slot, int fd)
 	links_add(links, slot, fd);
 }
 
+static void on_spool(int folder)
+{
+	msgbuf_pool_spool(shared.bodies, folder, (size_t)shared.conf->milterd.spool_above);
+}
+
 static void on_start(void)
 {
 }
@@ -85,7 +90,9 @@ static void fini(void)
 
 int main(int argc, char **argv)
 {
-	static const struct child_ops ops = { .on_peer = on_peer, .on_start = on_start, .on_drain = on_drain };
+	static const struct child_ops ops = {
+		.on_spool = on_spool, .on_peer = on_peer, .on_start = on_start, .on_drain = on_drain,
+	};
 	const struct conf *conf = child_begin("worker", argc, argv, &ops);
 	unsigned workers = worker_count(conf);
 	int status;

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#define KEEP_BYTES (16u * 1024)	/* of the buffer when it is empty */
+
 void outbox_refer(struct outbox *o, const uint8_t *data, size_t len)
 {
 	assert(outbox_has_room(o) && len > 0);
@@ -87,6 +89,7 @@ int outbox_flush(struct outbox *o, int fd, size_t *written)
 		*written += (size_t)n;
 		consume(o, (size_t)n);
 	}
+	buf_shrink(&o->bytes, KEEP_BYTES);
 	return 1;
 }
 

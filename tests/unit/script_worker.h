@@ -11,6 +11,7 @@
 #include "common/ipc.h"
 #include "common/mem.h"
 #include "common/msgbuf.h"
+#include "common/msgbuf_views.h"
 
 struct script_worker {
 	struct chan *chan;		/* NULL once the session process has closed it */

@@ -162,7 +162,7 @@ static void send_message(struct bench *b, const char *header, const void *body, 
 	b->pool = msgbuf_pool_new(1 << 20, 1 << 20);
 	cr_assert_eq(header_parse(&b->arena, (const uint8_t *)header, strlen(header), 1000, 100000, &b->block, &why), 0);
 	b->message = edit_message_new(&b->block, (const uint8_t *)header, b->pool, 1 << 20);
-	b->content = (struct backend_content){ b->message, body, len };
+	b->content = (struct backend_content){ b->message, { .data = body, .memory = len, .len = len } };
 	b->is_busy = true;
 	backend_send_message(b->backend, &b->content, &b->scope);
 }
@@ -704,7 +704,7 @@ Test(backend, a_connection_in_the_middle_of_content_is_not_reusable_even_when_no
 	b.pool = msgbuf_pool_new(1 << 20, 1 << 20);
 	cr_assert_eq(header_parse(&b.arena, buf_head(&header), buf_len(&header) - 1, 3000, 1 << 21, &b.block, &why), 0);
 	b.message = edit_message_new(&b.block, buf_head(&header), b.pool, 1 << 20);
-	b.content = (struct backend_content){ b.message, (const uint8_t *)"x\r\n", 3 };
+	b.content = (struct backend_content){ b.message, { .data = (const uint8_t *)"x\r\n", .memory = 3, .len = 3 } };
 	backend_set_write_ahead(b.backend, true);
 	backend_send_message(b.backend, &b.content, &b.scope);
 	cr_expect_not(backend_reusable(b.backend), "the rest would follow into the next message");

@@ -40,6 +40,11 @@ static void on_peer(unsigned slot, int fd)
 	note(slot < CHILD_SLOTS_MAX && fcntl(fd, F_GETFD) == FD_CLOEXEC ? "P" : "?");
 }
 
+static void on_spool(int folder)
+{
+	note(fcntl(folder, F_GETFD) == FD_CLOEXEC ? "F" : "?");
+}
+
 static void on_start(void)
 {
 	note("S");
@@ -54,8 +59,10 @@ static void on_drain(void)
 		child_leave();
 }
 
-static const struct child_ops ops = { on_listener, on_peer, on_start, on_drain, NULL };
-static const struct child_ops worker_ops = { NULL, on_peer, on_start, on_drain, NULL };
+static const struct child_ops ops = {
+	.on_listener = on_listener, .on_spool = on_spool, .on_peer = on_peer, .on_start = on_start, .on_drain = on_drain,
+};
+static const struct child_ops worker_ops = { .on_peer = on_peer, .on_start = on_start, .on_drain = on_drain };
 
 __attribute__((noreturn)) static void be_child(int control, int said, const struct child_ops *with)
 {

@@ -352,9 +352,6 @@ Test(conf, warnings_do_not_stop_the_start)
 			"max-message-size of [listener in] allows would fail; better: that and 1M more\n" },
 		{ LISTENER "max-message-size = 100M\n[milter a]\nhostname = a\noptions.max-response-size = 0x6500000\n", "" },
 		{ LISTENER "max-message-size = 50M\n[milter a]\nhostname = a\n", "" },
-		{ LISTENER "max-message-size = 2M\nmilters = none\n[milterd]\nbuffer-memory = 1M\n",
-			"t:4: warning: [listener in] max-message-size: is more than buffer-memory of [milterd]: a message of that "
-			"size is never taken\n" },
 	};
 	char *problems;
 

@@ -597,15 +597,23 @@ Test(dispatch, a_replaced_body_stays_readable_when_its_worker_dies)
 	chan_send(worker[0].chan, IPC_BUFFER, 0, buf_head(&record), buf_len(&record), msgbuf_lend(bodies, body, 0));
 	script_worker_pass(&worker[0], strlen(HEADER));
 	WAIT_FOR(c.answers == 6);
-	cr_expect_null(dispatch_body(c.dispatch, body->id + 1, 1, 5), "not lent");
-	cr_expect_null(dispatch_body(c.dispatch, body->id, body->generation, LIMIT), "not that long");
-	const uint8_t *data = dispatch_body(c.dispatch, body->id, body->generation, 5);
+	struct edit_result result = { .body_replaced = true, .body_id = body->id + 1, .body_memory = 5, .body_length = 5 };
+	struct spooled bytes;
 
-	cr_assert_not_null(data);
+	cr_expect_eq(dispatch_body(c.dispatch, &result, &bytes), -1, "not lent");
+	result.body_id = body->id;
+	result.body_generation = body->generation;
+	result.body_memory = result.body_length = LIMIT;
+	cr_expect_eq(dispatch_body(c.dispatch, &result, &bytes), -1, "not that long");
+	result.body_memory = 5;
+	result.body_length = 6;
+	cr_expect_eq(dispatch_body(c.dispatch, &result, &bytes), -1, "no file");
+	result.body_length = 5;
+	cr_assert_eq(dispatch_body(c.dispatch, &result, &bytes), 0);
 	script_worker_die(&worker[0]);
 	turn();
 	turn();
-	cr_expect(memcmp(data, "new\r\n", 5) == 0);
+	cr_expect(memcmp(bytes.data, "new\r\n", 5) == 0);
 	dispatch_release_body(c.dispatch);
 	dispatch_release_body(c.dispatch);
 	msgbuf_put(dispatch_content(), content);

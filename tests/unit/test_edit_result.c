@@ -138,7 +138,7 @@ static void full(struct edit_result *result)
 	segment[2] = original(6, 16);
 	*result = (struct edit_result){
 		.segment = segment, .segment_count = 3, .body_replaced = true, .body_id = 7, .body_generation = 9,
-		.body_length = 1234, .op = op, .op_count = 2, .quarantine = "reason", .edits = 5,
+		.body_memory = 234, .body_length = 1234, .op = op, .op_count = 2, .quarantine = "reason", .edits = 5,
 	};
 }
 
@@ -157,6 +157,7 @@ Test(edit_result, what_is_written_is_read_again)
 	cr_expect(to.body_replaced);
 	cr_expect_eq(to.body_id, 7);
 	cr_expect_eq(to.body_generation, 9);
+	cr_expect_eq(to.body_memory, 234);
 	cr_expect_eq(to.body_length, 1234);
 	cr_assert_eq(to.op_count, 2);
 	cr_expect_eq(to.op[0].change, ENVELOPE_SENDER);

@@ -88,7 +88,7 @@ Test(ipc, only_the_whole_record_is_taken)
 	ipc_event_put(&b, &event);
 	only_the_whole_is_taken("event", &b, event_is_taken);
 	buf_clear(&b);
-	event = (struct ipc_event){ .number = 1, .kind = IPC_EOM, .content = { 1, 2, 3 } };
+	event = (struct ipc_event){ .number = 1, .kind = IPC_EOM, .content = { 1, 2, 3, 3 } };
 	ipc_event_put(&b, &event);
 	only_the_whole_is_taken("eom", &b, event_is_taken);
 	buf_clear(&b);
@@ -304,7 +304,7 @@ Test(ipc, an_event_comes_as_it_went)
 	struct ipc_event in[] = {
 		{ .number = 1, .kind = IPC_CONNECT, .flags = IPC_EVENT_REPLAYED, .arg = connect_args, .arg_count = 4 },
 		an_event(),
-		{ .number = 0xffffffff, .kind = IPC_EOM, .flags = IPC_EVENT_WANTED, .content = { 7, 8, 1ull << 33 } },
+		{ .number = 0xffffffff, .kind = IPC_EOM, .flags = IPC_EVENT_WANTED, .content = { 7, 8, 1ull << 20, 1ull << 33 } },
 	};
 
 	for (size_t i = 0; i < sizeof(in) / sizeof(*in); i++) {
@@ -329,6 +329,7 @@ Test(ipc, an_event_comes_as_it_went)
 		}
 		cr_expect(out.content.buffer == in[i].content.buffer &&
 			  out.content.generation == in[i].content.generation &&
+			  out.content.memory == in[i].content.memory &&
 			  out.content.length == in[i].content.length);
 		arena_fini(&arena);
 	}

@@ -84,10 +84,13 @@ static void on_eom_begun(void *ctx, uint64_t session, unsigned milter)
 	buf_printf(&c->said, "%seom:%u", buf_len(&c->said) ? " " : "", milter);
 }
 
-static const uint8_t *on_content(void *ctx, const struct ipc_content *content)
+static int on_content(void *ctx, const struct ipc_content *content, struct spooled *bytes)
 {
 	(void)ctx;
-	return content->buffer == 1 ? (const uint8_t *)message : NULL;
+	*bytes = (struct spooled){
+		.data = (const uint8_t *)message, .memory = (size_t)content->memory, .len = (size_t)content->length,
+	};
+	return content->buffer == 1 ? 0 : -1;
 }
 
 static void on_release(void *ctx, const struct ipc_content *content)
@@ -186,7 +189,8 @@ static int event(enum ipc_event_kind kind, unsigned flags, const char *first)
 	struct ipc_event e = {
 		.number = ++chain.number, .kind = (uint8_t)kind, .flags = (uint8_t)flags, .arg = arg,
 		.arg_count = kind == IPC_CONNECT ? 4 : kind == IPC_DATA || kind == IPC_EOM ? 0 : 1,
-		.content = { .buffer = 1, .generation = 1, .length = sizeof(message) - 1 },
+		.content = { .buffer = 1, .generation = 1, .memory = sizeof(message) - 1,
+			     .length = sizeof(message) - 1 },
 	};
 	struct buf record = { 0 };
 	struct wire w;

@@ -199,7 +199,7 @@ static void send_event(uint32_t number, enum ipc_event_kind kind, bool wanted, c
 		.number = number, .kind = (uint8_t)kind, .flags = wanted ? IPC_EVENT_WANTED : 0, .arg = arg,
 		.arg_count = kind == IPC_CONNECT ? 4 : kind == IPC_DATA || kind == IPC_EOM ? 0 : 1,
 		.content = { content ? content->id : 9, content ? content->generation : 9,
-			     content ? content->len : 1 },
+			     content ? content->len : 1, content ? content->len : 1 },
 	};
 
 	ipc_event_put(chan_begin(process.chan, IPC_EVENT, SESSION), &event);

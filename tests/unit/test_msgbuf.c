@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/msgbuf.h"
+#include "common/msgbuf_views.h"
 
 #define LIMIT  (4u << 20)
 #define BUDGET (64u << 20)
@@ -93,7 +94,7 @@ Test(msgbuf, a_length_beyond_the_file_is_never_mapped)
 	struct msgbuf_views *views = msgbuf_views_new();
 	struct msgbuf *b = msgbuf_get(pool);
 	int fd = dup(msgbuf_lend(pool, b, 0));
-	size_t room;
+	static char much[1 << 20];
 
 	cr_assert_null(msgbuf_views_map(views, b->id, 1));
 	cr_assert_eq(msgbuf_views_add(views, b->id, fd), 0);
@@ -106,8 +107,8 @@ Test(msgbuf, a_length_beyond_the_file_is_never_mapped)
 
 	cr_assert_not_null(data);
 	/* It grows later: the same address sees more. */
-	memset(msgbuf_reserve(pool, b, 1 << 20, &room), 'x', 1 << 20);
-	msgbuf_commit(b, 1 << 20);
+	memset(much, 'x', sizeof(much));
+	cr_assert_eq(msgbuf_append(pool, b, much, sizeof(much)), 0);
 	cr_assert_eq(msgbuf_views_map(views, b->id, 1 << 20), data);
 	cr_assert_eq(data[(1 << 20) - 1], 'x');
 	cr_assert_eq(msgbuf_views_drop(views, b->id), 0);
@@ -267,5 +268,113 @@ Test(msgbuf, a_steady_load_makes_no_file_and_no_memory)
 		cr_assert_eq(msgbuf_released(pool, 0, id, b->generation), 0);
 	}
 	cr_assert_eq(msgbuf_pool_count(pool), 1);
+	msgbuf_pool_free(pool);
+}
+
+#define ABOVE 100000u
+
+static struct msgbuf_pool *spooling_pool(size_t budget)
+{
+	struct msgbuf_pool *pool = msgbuf_pool_new(LIMIT, budget);
+	int folder = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	cr_assert_geq(folder, 0);
+	msgbuf_pool_spool(pool, folder, ABOVE);
+	return pool;
+}
+
+static void fill(struct msgbuf_pool *pool, struct msgbuf *b, size_t len)
+{
+	while (b->len < len) {
+		uint8_t byte = (uint8_t)(b->len * 7 / 3);
+
+		cr_assert_eq(msgbuf_append(pool, b, &byte, 1), 0);
+	}
+}
+
+static void check_bytes(const struct spooled *s)
+{
+	static uint8_t copy[LIMIT];
+
+	cr_assert_eq(spooled_read(s, 0, copy, s->len), 0);
+	for (size_t i = 0; i < s->len; i++)
+		cr_assert_eq(copy[i], (uint8_t)(i * 7 / 3), "byte %zu", i);
+}
+
+Test(msgbuf, what_is_too_large_for_memory_goes_on_in_a_file_that_readers_cannot_write)
+{
+	struct msgbuf_pool *pool = spooling_pool(BUDGET);
+	struct msgbuf_views *views = msgbuf_views_new();
+	struct msgbuf *b = msgbuf_get(pool);
+	struct spooled mine, lent;
+	int fd, pipes[2];
+
+	fill(pool, b, ABOVE);
+	msgbuf_lend(pool, b, 1);
+	cr_expect_eq(msgbuf_lend_file(b, 1), -1, "it fits");
+	fill(pool, b, 3 * ABOVE);
+	msgbuf_read(b, &mine);
+	cr_assert_eq(mine.memory, ABOVE);
+	cr_assert_eq(mine.len, 3 * ABOVE);
+	check_bytes(&mine);
+	cr_assert_eq(msgbuf_views_add(views, b->id, dup(msgbuf_lend(pool, b, 0))), 0);
+	cr_expect_eq(msgbuf_views_read(views, b->id, mine.memory, mine.len, &lent), -1, "without its file");
+	cr_assert_eq(pipe(pipes), 0);
+	cr_expect_eq(msgbuf_views_add_file(views, b->id, pipes[0]), -1);
+	fd = dup(msgbuf_lend_file(b, 0));
+	cr_expect_eq(msgbuf_lend_file(b, 0), -1, "it has it");
+	cr_expect_lt(pwrite(fd, "x", 1, 0), 0);
+	cr_expect_eq(msgbuf_views_add_file(views, b->id + 1, dup(fd)), -1);
+	cr_assert_eq(msgbuf_views_add_file(views, b->id, fd), 0);
+	cr_expect_eq(msgbuf_views_add_file(views, b->id, dup(fd)), -1);
+	cr_expect_eq(msgbuf_views_read(views, b->id, mine.memory, mine.len + 1, &lent), -1);
+	cr_expect_eq(msgbuf_views_read(views, b->id, mine.len, mine.memory, &lent), -1);
+	cr_assert_eq(msgbuf_views_read(views, b->id, mine.memory, mine.len, &lent), 0);
+	check_bytes(&lent);
+	close(pipes[1]);
+	msgbuf_views_free(views);
+	msgbuf_peer_gone(pool, 0);
+	msgbuf_peer_gone(pool, 1);
+	msgbuf_put(pool, b);
+	cr_expect_eq(msgbuf_pool_count(pool), 0, "a buffer with a file is not used again");
+	msgbuf_pool_free(pool);
+}
+
+Test(msgbuf, without_memory_a_file_is_used_and_beginnings_have_memory_left)
+{
+	struct msgbuf_pool *pool = spooling_pool(256 * 1024);
+	struct msgbuf *b[4];
+	struct spooled s;
+
+	for (size_t i = 0; i < 4; i++) {
+		b[i] = msgbuf_get(pool);
+		cr_assert_not_null(b[i], "%zu", i);
+		fill(pool, b[i], ABOVE);
+		msgbuf_read(b[i], &s);
+		check_bytes(&s);
+	}
+	cr_expect_lt(s.memory, s.len);
+	cr_expect_leq(msgbuf_pool_bytes(pool), 256 * 1024);
+	for (size_t i = 0; i < 4; i++)
+		msgbuf_put(pool, b[i]);
+	msgbuf_pool_free(pool);
+}
+
+Test(msgbuf, a_cut_goes_through_file_and_memory)
+{
+	static const size_t ends[] = { 3 * ABOVE, 2 * ABOVE, ABOVE + 1, ABOVE, ABOVE - 1, 1, 0 };
+	struct msgbuf_pool *pool = spooling_pool(BUDGET);
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+		struct msgbuf *b = msgbuf_get(pool);
+		struct spooled s;
+
+		fill(pool, b, 3 * ABOVE);
+		msgbuf_truncate(b, ends[i]);
+		fill(pool, b, 3 * ABOVE + 10);
+		msgbuf_read(b, &s);
+		check_bytes(&s);
+		msgbuf_put(pool, b);
+	}
 	msgbuf_pool_free(pool);
 }

@@ -133,7 +133,7 @@ static void deliver(struct owner *o)
 	o->final = (struct envelope){ .sender = o->sender, .rcpt = o->path, .rcpt_count = strlen(final) };
 	for (size_t i = 0; final[i]; i++)
 		set_path(o, i, final[i]);
-	o->piece = (struct output_piece){ (const uint8_t *)content, strlen(content) };
+	o->piece = (struct output_piece){ .data = (const uint8_t *)content, .len = strlen(content) };
 	next_hop_deliver(o->hop, &o->final, &o->piece, 1, clock_now_ms() + timeout_ms);
 }
 

@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "session/output.h"
 #include "session/smtp_data.h"
@@ -113,7 +115,7 @@ Test(output, every_short_text_cut_in_two_comes_out_stuffed_or_not_at_all)
 			struct text t = spell(number, len);
 
 			for (size_t cut = 0; cut <= len; cut++) {
-				struct output_piece piece[] = { { t.data, cut }, { t.data + cut, len - cut } };
+				struct output_piece piece[] = { { .data = t.data, .len = cut }, { .data = t.data + cut, .len = len - cut } };
 
 				check(&t, piece, 2);
 			}
@@ -128,11 +130,11 @@ Test(output, every_text_of_single_bytes_and_empty_pieces_comes_out_the_same)
 	for (size_t len = 0; len <= 6; len++, strings *= LETTERS) {
 		for (unsigned number = 0; number < strings; number++) {
 			struct text t = spell(number, len);
-			struct output_piece piece[16] = { { t.data, 0 } };
+			struct output_piece piece[16] = { { .data = t.data } };
 
 			for (size_t i = 0; i < len; i++) {
-				piece[2 * i + 1] = (struct output_piece){ t.data + i, 1 };
-				piece[2 * i + 2] = (struct output_piece){ NULL, 0 };
+				piece[2 * i + 1] = (struct output_piece){ .data = t.data + i, .len = 1 };
+				piece[2 * i + 2] = (struct output_piece){ .len = 0 };
 			}
 			check(&t, piece, 2 * len + 1);
 		}
@@ -154,7 +156,7 @@ Test(output, what_is_written_is_read_again_unchanged)
 				memcpy(t.data + t.len, token[n % 3], strlen(token[n % 3]));
 				t.len += strlen(token[n % 3]);
 			}
-			struct output_piece piece = { t.data, t.len };
+			struct output_piece piece = { .data = t.data, .len = t.len };
 			struct output o;
 			struct text out = put(&piece, 1, 8, 7, 5, &o);
 			struct smtp_data d;
@@ -173,7 +175,9 @@ Test(output, what_is_written_is_read_again_unchanged)
 Test(output, a_usual_message_is_one_vector_a_piece)
 {
 	static const uint8_t header[] = "Subject: x\r\n\r\n", body[] = "one\r\ntwo\r\n";
-	struct output_piece piece[] = { { header, sizeof(header) - 1 }, { body, sizeof(body) - 1 } };
+	struct output_piece piece[] = {
+		{ .data = header, .len = sizeof(header) - 1 }, { .data = body, .len = sizeof(body) - 1 },
+	};
 	struct output o;
 	struct iovec v[8];
 
@@ -181,4 +185,63 @@ Test(output, a_usual_message_is_one_vector_a_piece)
 	cr_assert_eq(output_next(&o, v, 8, 1024), 2);
 	cr_assert_eq(v[0].iov_base, header);
 	cr_assert_eq(v[1].iov_base, body);
+}
+
+#define FILE_SIZE 400000u
+
+/* Where line ends and dots meet the border of memory and file, and of what is read at once. */
+Test(output, a_piece_in_a_file_is_sent_as_if_it_were_in_memory)
+{
+	static const char *const lines[] = { "\r\n", ".\r\n", "..\r\n", "a\r\n", "some more text in a line\r\n" };
+	static uint8_t data[FILE_SIZE + 64], out[2][2 * FILE_SIZE];
+	int fd = memfd_create("x", 0);
+	size_t len = 0;
+
+	for (unsigned seed = 1; len < FILE_SIZE; seed = seed * 1103515245 + 12345) {
+		const char *line = lines[(seed >> 16) % 5];
+
+		memcpy(data + len, line, strlen(line));
+		len += strlen(line);
+	}
+	cr_assert_eq(pwrite(fd, data, len, 0), (ssize_t)len);
+	for (size_t cut = 0; cut < 40; cut++) {
+		struct output_piece piece[2][2] = {
+			{ { .data = data, .len = cut }, { .data = data + cut, .len = len - cut } },
+			{ { .data = data, .len = cut }, { .len = len - cut, .file = fd, .file_at = cut } },
+		};
+		size_t size[2] = { 0, 0 };
+
+		for (int way = 0; way < 2; way++) {
+			struct output o;
+			struct iovec v[8];
+			size_t n, write = 1000 + cut * 997;
+
+			output_init(&o, piece[way], 2);
+			while ((n = output_next(&o, v, 8, 200000))) {
+				size_t sent = 0;
+
+				for (size_t i = 0; i < n && sent < write; i++) {
+					size_t part = v[i].iov_len < write - sent ? v[i].iov_len : write - sent;
+
+					memcpy(out[way] + size[way] + sent, v[i].iov_base, part);
+					sent += part;
+				}
+				output_sent(&o, sent);
+				size[way] += sent;
+			}
+			cr_assert(output_finished(&o), "cut %zu", cut);
+			cr_assert_eq(output_size(piece[way], 2), size[way]);
+		}
+		cr_assert_eq(size[0], size[1]);
+		cr_assert_eq(memcmp(out[0], out[1], size[0]), 0, "cut %zu", cut);
+	}
+	struct output_piece longer = { .len = len + 1, .file = fd };
+	struct output o;
+	struct iovec v[8];
+
+	output_init(&o, &longer, 1);
+	for (size_t n; (n = output_next(&o, v, 1, 4096));)
+		output_sent(&o, v[0].iov_len);
+	cr_assert(o.broken, "the file is shorter");
+	close(fd);
 }
