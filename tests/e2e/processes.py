@@ -24,7 +24,7 @@ CHILD = r'''#!/usr/bin/python3
 # A child that keeps to the protocol or not, as MILTERD_TEST_CHILDREN says: "worker-0=crash session-1=stuck ...".
 import os, signal, socket, struct, sys
 NAMES = {10: "LISTENER", 11: "PEER", 12: "START", 13: "DRAIN"}
-READY, WORKED, DRAINED, VERDICT = 14, 15, 16, 5
+READY, WORKED, DRAINED, VERDICT = 15, 16, 17, 5
 me = os.path.basename(sys.argv[0]).split("-")[1] + "-" + sys.argv[1]
 what = dict(w.split("=") for w in os.environ.get("MILTERD_TEST_CHILDREN", "").split()).get(me, "good")
 control = socket.socket(fileno=3)
@@ -518,7 +518,7 @@ def stuck_children(scripted, base):
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: daemon.events("session-0", "DRAIN"))
         status = daemon.signal_and_wait()
-        check(status == 0 and "second signal" in daemon.log(), "a second SIGTERM does not wait", daemon.log())
+        check(status == 0 and "second request to stop" in daemon.log(), "a second SIGTERM does not wait", daemon.log())
     finally:
         daemon.end()
 
