@@ -81,7 +81,8 @@ def start_milterd(programs, base, filters, next_hop):
     where = peers.folder(base, "milterd", "root" if os.getuid() == 0 else "nobody")
     port = free_port()
     conf = os.path.join(where, "milterd.conf")
-    text = f"[milterd]\nuser = nobody\nsession-user = daemon\nworker-user = bin\nhostname = mx.example.org\n\n" \
+    text = f"[milterd]\nuser = nobody\nsession-user = daemon\nworker-user = bin\nhostname = mx.example.org\n" \
+           f"runtime-directory = {where}\n\n" \
            f"[listener smtp]\nbind = inet:127.0.0.1:{port}\nnext-hop = smtp:inet:127.0.0.1:{next_hop.server_address[1]}\n"
     for peer in filters:
         text += f"\n[milter {peer.name}]\nsocket = unix:{peer.path}\n"

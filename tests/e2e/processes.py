@@ -171,7 +171,8 @@ class Folder:
 
 
 def config(folder, name="milterd.conf", sessions=2, workers=2, port=None, **more):
-    values = {"sessions": sessions, "workers": workers, "log": "stderr", "drain-timeout": "10s"}
+    values = {"sessions": sessions, "workers": workers, "log": "stderr", "drain-timeout": "10s",
+              "runtime-directory": folder.path}
     if ROOT:
         values.update(USERS)
     values.update({key.replace("_", "-"): value for key, value in more.items()})
