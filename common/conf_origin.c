@@ -44,13 +44,25 @@ static const struct conf_section *section_of(const struct conf *conf, enum conf_
 	return conf->origin->section[first + number];
 }
 
-void conf_origin_print(struct buf *problem, const struct conf *conf, enum conf_kind kind, size_t number,
+static void print(struct buf *problem, const char *label, const struct conf *conf, enum conf_kind kind, size_t number,
 	const char *key)
 {
 	const struct conf_section *s = section_of(conf, kind, number);
 	const struct conf_place *place = conf_section_place(s, key);
 
-	buf_printf(problem, "%s:%u: %s %s: ", place->file, place->line, s->title, key);
+	buf_printf(problem, "%s:%u: %s%s %s: ", place->file, place->line, label, s->title, key);
+}
+
+void conf_origin_print(struct buf *problem, const struct conf *conf, enum conf_kind kind, size_t number,
+	const char *key)
+{
+	print(problem, "", conf, kind, number, key);
+}
+
+void conf_origin_print_warning(struct buf *problem, const struct conf *conf, enum conf_kind kind, size_t number,
+	const char *key)
+{
+	print(problem, "warning: ", conf, kind, number, key);
 }
 
 bool conf_origin_given(const struct conf *conf, enum conf_kind kind, size_t number, const char *key)

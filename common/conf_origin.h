@@ -20,6 +20,8 @@ void conf_origin_free(struct conf_origin *);
 
 /* Append "FILE:LINE: [section] key: " to a problem. number: of the listener or milter, 0 for [milterd]. */
 void conf_origin_print(struct buf *problem, const struct conf *, enum conf_kind, size_t number, const char *key);
+/* The same for a warning: "FILE:LINE: warning: [section] key: ". */
+void conf_origin_print_warning(struct buf *problem, const struct conf *, enum conf_kind, size_t number, const char *key);
 /* Whether the option stands in a file; otherwise it has its default, and its place is that of the section. */
 bool conf_origin_given(const struct conf *, enum conf_kind, size_t number, const char *key);
 

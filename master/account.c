@@ -51,17 +51,22 @@ static bool is_plain(const char *name)
 		strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(name);
 }
 
-void account_missing(struct buf *problems, const struct conf *conf, enum conf_kind kind, size_t number, const char *key,
+int account_missing(struct buf *problems, const struct conf *conf, enum conf_kind kind, size_t number, const char *key,
 	const char *type, const char *name)
 {
 	const char *command = !strcmp(type, "user") ? "useradd -r -s /usr/sbin/nologin" : "groupadd -r";
+	bool given = conf_origin_given(conf, kind, number, key);
 
-	conf_origin_print(problems, conf, kind, number, key);
+	if (given)
+		conf_origin_print(problems, conf, kind, number, key);
+	else
+		conf_origin_print_warning(problems, conf, kind, number, key);
 	buf_printf(problems, "there is no %s \"%s\"", type, name);
-	if (!conf_origin_given(conf, kind, number, key))
-		buf_puts(problems, ", which is the default");
+	if (!given)
+		buf_puts(problems, ", the default, without which milterd does not start as root");
 	if (is_plain(name))
 		buf_printf(problems, "; create it (%s %s) or name another one\n", command, name);
 	else
 		buf_puts(problems, "; create it or name another one\n");
+	return given ? -1 : 0;
 }

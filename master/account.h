@@ -13,9 +13,9 @@
 const struct passwd *account_user(const char *name);
 /* A group by name or number. 0, or -1: there is none. */
 int account_group(const char *name, gid_t *gid);
-/* Add the line for an option that names an account which is not there: what it is and how to create it.
- * type: "user" or "group"; number: see conf_origin_print(). */
-void account_missing(struct buf *problems, const struct conf *, enum conf_kind, size_t number, const char *key,
+/* Add the line for an option that names an account which is not there: what it is and how to create it. -1; 0 when the
+ * file does not name it and the line is a warning. type: "user" or "group"; number: see conf_origin_print(). */
+int account_missing(struct buf *problems, const struct conf *, enum conf_kind, size_t number, const char *key,
 	const char *type, const char *name);
 
 #endif

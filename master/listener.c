@@ -101,14 +101,11 @@ static int find_owner(const struct conf *conf, size_t number, uid_t *uid, gid_t 
 			*uid = user->pw_uid;
 			*gid = user->pw_gid;
 		} else {
-			account_missing(problems, conf, CONF_LISTENER, number, "owner", "user", l->owner);
-			result = -1;
+			result = account_missing(problems, conf, CONF_LISTENER, number, "owner", "user", l->owner);
 		}
 	}
-	if (l->socket_group[0] != '\0' && account_group(l->socket_group, gid) < 0) {
-		account_missing(problems, conf, CONF_LISTENER, number, "group", "group", l->socket_group);
-		result = -1;
-	}
+	if (l->socket_group[0] != '\0' && account_group(l->socket_group, gid) < 0)
+		result |= account_missing(problems, conf, CONF_LISTENER, number, "group", "group", l->socket_group);
 	return result;
 }
 

@@ -210,6 +210,9 @@ static int run(const struct options *options)
 	/* What is printed may be for another machine, with other accounts. */
 	if (conf && (options->print || find_accounts(conf, &privileges, &problems) == 0))
 		status = EXIT_SUCCESS;
+	/* Nor does a check fail for accounts that a package makes; a start does. */
+	if (privileges.incomplete && !options->check)
+		status = EX_CONFIG;
 	print_problems(&problems);
 	if (status == EXIT_SUCCESS && options->print)
 		status = print_effective(conf);

@@ -28,14 +28,14 @@ static void find_groups(struct account *account, const char *name)
 		account->group_count = (size_t)room;
 }
 
-static int find_user(struct account *account, const char *key, const char *name, const struct conf *conf,
-	struct buf *problems)
+static int find_user(struct privileges *p, struct account *account, const char *key, const char *name,
+	const struct conf *conf, struct buf *problems)
 {
 	const struct passwd *user = account_user(name);
 
 	if (!user) {
-		account_missing(problems, conf, CONF_MILTERD, 0, key, "user", name);
-		return -1;
+		p->incomplete = true;
+		return account_missing(problems, conf, CONF_MILTERD, 0, key, "user", name);
 	}
 	if (user->pw_uid == 0) {
 		conf_origin_print(problems, conf, CONF_MILTERD, 0, key);
@@ -52,8 +52,7 @@ static int find_group(struct account *account, const char *name, const struct co
 {
 	if (account_group(name, &account->gid) == 0)
 		return 0;
-	account_missing(problems, conf, CONF_MILTERD, 0, "group", "group", name);
-	return -1;
+	return account_missing(problems, conf, CONF_MILTERD, 0, "group", "group", name);
 }
 
 int privileges_find(struct privileges *p, const struct conf *conf, struct buf *problems)
@@ -64,11 +63,11 @@ int privileges_find(struct privileges *p, const struct conf *conf, struct buf *p
 	*p = (struct privileges){ .separate = geteuid() == 0 };
 	if (!p->separate)
 		return 0;
-	result |= find_user(&p->master, "user", c->user, conf, problems);
+	result |= find_user(p, &p->master, "user", c->user, conf, problems);
 	if (c->group[0] != '\0')
 		result |= find_group(&p->master, c->group, conf, problems);
-	result |= find_user(&p->session, "session-user", c->session_user, conf, problems);
-	result |= find_user(&p->worker, "worker-user", c->worker_user, conf, problems);
+	result |= find_user(p, &p->session, "session-user", c->session_user, conf, problems);
+	result |= find_user(p, &p->worker, "worker-user", c->worker_user, conf, problems);
 	return result;
 }
 

@@ -23,11 +23,12 @@ struct account {
 
 struct privileges {
 	bool separate;		/* started as root; otherwise the accounts are not used */
+	bool incomplete;	/* some account is missing: good enough for a check only */
 	struct account master, session, worker;
 };
 
 /* Look the accounts up. 0, or -1 with a line "FILE:LINE: [milterd] KEY: what is wrong" in problems for every one that is
- * missing, or is root. privileges_fini() in either case. */
+ * missing, or is root; a missing default is only a warning here, but leaves them incomplete. privileges_fini() in either case. */
 int privileges_find(struct privileges *, const struct conf *, struct buf *problems);
 void privileges_fini(struct privileges *);
 /* The master, once all is open that needs root. 0, or -1 with errno: then do not go on. */
