@@ -13,9 +13,9 @@
 #include <strings.h>
 #include <utlist.h>
 
-#include "common/log.h"
 #include "common/loop.h"
 #include "common/mem.h"
+#include "common/resolver.h"
 
 #define LIMIT_MS    10000
 #define TRY_MS	    2000	/* the first answer of a server; c-ares doubles it */
@@ -47,84 +47,17 @@ struct resolve {
 	struct resolve *prev, *next;	/* in name->waiting */
 };
 
-struct watch {
-	struct io io;
-	struct watch *next;
-};
-
-static ares_channel channel;	/* NULL: c-ares could not be started */
-static struct timer retry;
+static struct resolver *resolver;	/* NULL: c-ares could not be started */
 static struct name *names;
-static struct watch *watches;
 static size_t open_count;	/* look-ups neither answered nor cancelled */
-
-/* Whatever c-ares did, its next time-out may be another one now. */
-static void set_retry(void)
-{
-	struct timeval tv;
-
-	if (ares_timeout(channel, NULL, &tv))
-		timer_set(&retry, (int64_t)tv.tv_sec * 1000 + tv.tv_usec / 1000 + 1);
-	else
-		timer_clear(&retry);
-}
-
-static void on_retry(struct timer *t)
-{
-	(void)t;
-	ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	set_retry();
-}
-
-static void on_io(struct io *io, int events)
-{
-	int fd = io->fd;
-
-	/* The watch may be gone after this. */
-	ares_process_fd(channel, events & IO_READ ? fd : ARES_SOCKET_BAD, events & IO_WRITE ? fd : ARES_SOCKET_BAD);
-	set_retry();
-}
-
-static void on_socket_state(void *data, ares_socket_t fd, int readable, int writable)
-{
-	struct watch *w;
-
-	(void)data;
-	LL_SEARCH_SCALAR(watches, w, io.fd, fd);
-	if (!readable && !writable) {
-		if (w) {
-			LL_DELETE(watches, w);
-			io_fini(&w->io);
-			free(w);
-		}
-		return;
-	}
-	if (!w) {
-		w = mem_alloc(sizeof(*w));
-		io_init(&w->io, fd, on_io, NULL);
-		LL_PREPEND(watches, w);
-	}
-	io_want(&w->io, (readable ? IO_READ : 0) | (writable ? IO_WRITE : 0));
-}
 
 void resolve_init(void)
 {
-	struct ares_options options = {
-		.timeout = TRY_MS,
-		.tries = TRIES,
-		.lookups = (char *)"fb",
-		.sock_state_cb = on_socket_state,
+	static const struct resolver_options options = {
+		.lookups = "fb", .search = true, .try_ms = TRY_MS, .tries = TRIES,
 	};
-	int status = ares_library_init(ARES_LIB_INIT_ALL);
 
-	if (status == ARES_SUCCESS)
-		status = ares_init_options(&channel, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-					   ARES_OPT_SOCK_STATE_CB);
-	if (status != ARES_SUCCESS) {
-		channel = NULL;
-		log_error("event=resolver-failed reason=\"%s\"", ares_strerror(status));
-	}
-	timer_init(&retry, on_retry, NULL);
+	resolver = resolver_new(&options);
 }
 
 void resolve_fini(void)
@@ -132,12 +65,8 @@ void resolve_fini(void)
 	struct name *name, *next;
 
 	assert(open_count == 0);
-	if (channel) {
-		ares_destroy(channel);
-		ares_library_cleanup();
-		channel = NULL;
-	}
-	timer_fini(&retry);
+	resolver_free(resolver);
+	resolver = NULL;
 	LL_FOREACH_SAFE(names, name, next) {
 		free(name->host);
 		free(name);
@@ -206,8 +135,8 @@ static void ask(struct name *name)
 	struct ares_addrinfo_hints hints = { .ai_family = name->family, .ai_socktype = SOCK_STREAM };
 
 	name->asked = true;
-	ares_getaddrinfo(channel, name->host, NULL, &hints, on_result, name);
-	set_retry();
+	ares_getaddrinfo(resolver_channel(resolver), name->host, NULL, &hints, on_result, name);
+	resolver_asked(resolver);
 }
 
 static void release(struct resolve *r)
@@ -287,7 +216,7 @@ struct resolve *resolve_start(const struct addr *addr, resolve_fn *fn, void *ctx
 	}
 	r->name = find_name(addr->host, family_of(addr));
 	DL_APPEND(r->name->waiting, r);
-	if (!channel) {
+	if (!resolver) {
 		r->name->why = "the resolver could not be started";
 		deferred_run(&r->answer);
 	} else if (r->name->count && loop_now_ms() < r->name->expires) {

@@ -9,8 +9,9 @@ static const char line_end[] = "\r\n";
 
 static struct output_piece received(struct smtp_session *s)
 {
+	const char *name = smtp_session_client_name(s);
 	struct received r = {
-		.helo = s->helo ? s->helo : "", .client_name = "unknown", .client_address = s->client_address,
+		.helo = s->helo ? s->helo : "", .client_name = name ? name : "unknown", .client_address = s->client_address,
 		.hostname = s->hostname, .queue_id = s->tx.queue_id, .esmtp = s->esmtp,
 		.only_rcpt = s->tx.rcpt_count == 1 ? s->tx.rcpt[0].address : NULL,
 	};

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include "common/child.h"
+#include "session/client_name.h"
 #include "session/dispatch.h"
 #include "session/next_hop_known.h"
 #include "session/next_hop_probe.h"
@@ -60,12 +61,14 @@ int main(int argc, char **argv)
 
 	conf = child_begin("session", argc, argv, &ops);
 	dispatch_init(conf, largest_message(conf), (size_t)(conf->milterd.buffer_memory / conf->milterd.sessions));
+	client_name_init(NULL);
 	smtp_front_init(conf, own_name(conf));
 	test_front_init(conf, own_name(conf));
 	status = child_run();
 	test_front_fini();
 	next_hop_probe_fini();
 	smtp_front_fini();
+	client_name_fini();
 	next_hop_known_fini();
 	return status;
 }

@@ -49,6 +49,7 @@ static void add_connection(struct list *l, struct smtp_session *s)
 {
 	struct arena *a = &s->tx_arena;
 	const char *client = address(a, s->client_address), *local = address(a, s->local_address);
+	const char *name = smtp_session_client_name(s);
 
 	add(l, "j", s->hostname);
 	add(l, "v", PACKAGE_NAME " " PACKAGE_VERSION);
@@ -58,13 +59,16 @@ static void add_connection(struct list *l, struct smtp_session *s)
 		add(l, "_", "localhost");
 		return;
 	}
-	add(l, "_", arena_printf(a, "unknown [%s]", s->client_address));
+	add(l, "_", arena_printf(a, "%s [%s]%s", s->client_ptr ? s->client_ptr : "unknown", s->client_address,
+				 s->client_resolve == CLIENT_NAME_FORGED ? " (may be forged)" : ""));
 	add(l, "{daemon_addr}", local);
 	add(l, "{daemon_port}", number(a, s->local_port));
 	add(l, "{if_addr}", local);
 	add(l, "{if_name}", s->hostname);
 	add(l, "{client_addr}", client);
-	add(l, "{client_name}", arena_printf(a, "[%s]", s->client_address));
+	add(l, "{client_name}", name ? name : arena_printf(a, "[%s]", s->client_address));
+	add(l, "{client_ptr}", s->client_ptr);
+	add(l, "{client_resolve}", client_name_result_text(s->client_resolve));
 	add(l, "{client_port}", number(a, s->client_port));
 }
 

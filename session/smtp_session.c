@@ -73,6 +73,7 @@ static void on_gone(struct deferred *d)
 {
 	struct smtp_session *s = d->ctx;
 
+	client_name_cancel(s->name_query);
 	next_hop_free(s->next_hop);
 	s->next_hop = NULL;
 	if (s->dispatch) {
@@ -86,6 +87,7 @@ static void on_gone(struct deferred *d)
 	buf_fini(&s->out);
 	arena_fini(&s->tx_arena);
 	free(s->helo);
+	free(s->client_ptr);
 	free(s);
 }
 

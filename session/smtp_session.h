@@ -20,6 +20,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/msgbuf.h"
+#include "session/client_name.h"
 #include "session/dispatch.h"
 #include "session/next_hop.h"
 #include "session/queue_id.h"
@@ -74,6 +75,9 @@ struct smtp_session {
 	const char *hostname;		/* ours */
 	char client_address[46];	/* "" on a UNIX socket */
 	uint16_t client_port;
+	struct client_name_query *name_query;
+	enum client_name_result client_resolve;
+	char *client_ptr;		/* the name its address points to, owned; NULL: none */
 	char local_address[46];
 	uint16_t local_port;
 
@@ -105,6 +109,12 @@ struct smtp_session {
 	void (*on_end)(struct smtp_session *);
 	struct smtp_session *prev, *next;
 };
+
+/* The verified name of the client, or NULL. */
+static inline const char *smtp_session_client_name(const struct smtp_session *s)
+{
+	return s->client_resolve == CLIENT_NAME_OK ? s->client_ptr : NULL;
+}
 
 /* Takes the descriptor of an accepted connection; reads nothing yet. */
 struct smtp_session *smtp_session_new(const struct conf *, unsigned listener, uint64_t id, const char *hostname, int fd);

@@ -370,19 +370,48 @@ static int on_verdict(void *ctx, const struct ipc_verdict *v, struct wire *rest)
 	return 0;
 }
 
-void smtp_step_connect(struct smtp_session *s, const struct conf *c)
+static void introduce(struct smtp_session *s)
 {
-	static const struct dispatch_ops ops = { .on_verdict = on_verdict };
-	const char *arg[4];
+	const char *arg[4], *name = smtp_session_client_name(s);
 	bool local = !s->client_address[0];
 
-	conf = c;
-	s->dispatch = dispatch_open(s->listener_number, s->id, &ops, s);
-	/* A name of the client is only known with DNS; without one, milters are shown its address in brackets. */
-	arg[0] = local ? "localhost" : arena_printf(&s->tx_arena, "[%s]", s->client_address);
+	/* A client without a verified name is shown to milters by its address in brackets. */
+	arg[0] = local ? "localhost" : name ? name : arena_printf(&s->tx_arena, "[%s]", s->client_address);
 	arg[1] = local ? "U" : strchr(s->client_address, ':') ? "6" : "4";
 	arg[2] = arena_printf(&s->tx_arena, "%u", s->client_port);
 	arg[3] = s->client_address;
 	if (!ask(s, IPC_CONNECT, arg, 4, on_connect_verdict))
 		greet(s);
+}
+
+static void on_client_name(void *ctx, enum client_name_result result, const char *ptr)
+{
+	struct smtp_session *s = ctx;
+
+	s->name_query = NULL;
+	if (s->ended || s->closing)
+		return;
+	s->client_resolve = result;
+	s->client_ptr = ptr ? mem_strdup(ptr) : NULL;
+	if (result == CLIENT_NAME_TEMP || result == CLIENT_NAME_FORGED)
+		log_write(LOG_LEVEL_INFO, s->id, "event=client-name client=%s name=%s resolve=%s", s->client_address,
+			  ptr ? ptr : "", client_name_result_text(result));
+	s->busy = false;
+	introduce(s);
+	if (!s->busy)
+		smtp_session_resume(s);
+}
+
+void smtp_step_connect(struct smtp_session *s, const struct conf *c)
+{
+	static const struct dispatch_ops ops = { .on_verdict = on_verdict };
+
+	conf = c;
+	s->dispatch = dispatch_open(s->listener_number, s->id, &ops, s);
+	if (!s->listener->resolve || !s->client_address[0]) {
+		introduce(s);
+		return;
+	}
+	smtp_session_wait(s, 0);
+	s->name_query = client_name_start(s->client_address, on_client_name, s);
 }

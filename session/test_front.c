@@ -74,6 +74,7 @@ static void on_gone(struct deferred *d)
 	}
 	msgbuf_put(dispatch_content(), t->client.tx.content);
 	arena_fini(&t->client.tx_arena);
+	free(t->client.client_ptr);
 	free(t->client.helo);
 	arena_fini(&t->arena);
 	buf_fini(&t->in);
@@ -477,6 +478,10 @@ static void begin_client(struct test *t)
 	s->client_port = r->client_port;
 	s->esmtp = true;
 	s->helo = mem_strdup(r->helo);
+	if (*r->client_name) {
+		s->client_ptr = mem_strdup(r->client_name);
+		s->client_resolve = CLIENT_NAME_OK;
+	}
 	s->tx.sender = (struct envelope_path){ .address = r->sender };
 	s->tx.rcpt = arena_alloc(&s->tx_arena, r->rcpt_count * sizeof(*s->tx.rcpt));
 	queue_id_make(s->tx.queue_id, child_slot());

@@ -238,7 +238,8 @@ class Place:
             next_hop = "smtp:" + next_hop.endpoint
         text = section("milterd", {"hostname": "mx.example.org", "log": "stderr", "workers": 1, "sessions": 1,
                                    "drain-timeout": "5s", "runtime-directory": self.path("run"), **accounts(), **(daemon or {})})
-        text += section("listener smtp", {"bind": endpoint, "mode": "0666", "next-hop": next_hop, **(listener or {})})
+        text += section("listener smtp", {"bind": endpoint, "mode": "0666", "next-hop": next_hop, "resolve": "no",
+                                            **(listener or {})})
         for milter in milters:
             own = (options or {}).get(milter.name, {})
             common = {key: value for key, value in (options or {}).items() if not isinstance(value, dict)}
