@@ -90,7 +90,8 @@ if step "autogen" "$top/autogen.sh"; then
 fi
 
 echo
-echo "$passed passed, $failed failed, $skipped skipped"
+echo "$skipped skipped"
+echo "$passed passed, $failed failed"
 if [ "$failed" = 0 ] && [ "$passed" -gt 0 ]; then
 	[ -n "${MILTERD_BUILD:-}" ] || rm -rf "$work"
 	exit 0
